@@ -1,0 +1,156 @@
+package tracker
+
+import (
+	"context"
+
+	"holdfast/erasure"
+	"holdfast/storage"
+)
+
+// Scheduler answers where new data goes and which copies a read should use.
+// Its decisions are pure functions of the cluster map, load and the request;
+// see holdfast/tracker/placement.
+type Scheduler interface {
+	// Place grants a blob id, its nodes and a ticket. Nothing is written for
+	// it; one grant is one attempt. ErrNoPlacement, ErrNoSuchClass.
+	Place(ctx context.Context, r *PlaceRequest) (*Grant, error)
+	// Renew extends a write ticket that has not expired, while its stream runs.
+	Renew(ctx context.Context, t *storage.Ticket) (*storage.Ticket, error)
+	// Map returns the cluster map as last known; it is shared and immutable.
+	Map(ctx context.Context) (*Map, error)
+	// ReportDamage queues shards that a reader found missing or bad, and
+	// holes that a writer left, for repair. Best effort: what is lost here,
+	// reconcile and scrub find again.
+	ReportDamage(ctx context.Context, damage []storage.Damage) error
+}
+
+// PlaceRequest asks for a grant.
+type PlaceRequest struct {
+	Bucket BucketID
+	Class  string // "" is STANDARD
+	Size   int64  // bytes to come, -1 if unknown
+}
+
+// Grant is a place to write one blob to.
+type Grant struct {
+	Blob   storage.BlobID
+	Scheme erasure.Scheme
+	Shards []storage.Placement // by index; holes where too few nodes are live
+	Ticket storage.Ticket
+}
+
+// NodeState is the state of a storage node. A change raises its epoch.
+type NodeState uint8
+
+// The node states.
+const (
+	NodeJoining NodeState = 1 + iota
+	NodeActive
+	NodeSuspect
+	NodeDown
+	NodeDraining
+	NodeGone
+)
+
+// String returns the state's name.
+func (s NodeState) String() string {
+	names := [...]string{"unknown", "joining", "active", "suspect", "down", "draining", "gone"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return names[0]
+}
+
+// Node is a storage node in the map.
+type Node struct {
+	ID       storage.NodeID
+	Group    uint16
+	State    NodeState
+	Epoch    uint32
+	ReadOnly bool   // role flag
+	Domain   Domain // failure domain
+	Addr     string // data address; in one process the directory
+	Load     Load
+}
+
+// Domain is a failure domain, outermost first; empty parts are unknown.
+type Domain struct{ Zone, Rack, Host string }
+
+// Load is a node's last heartbeat.
+type Load struct {
+	Total, Free   int64 // bytes; Free excludes the reserve
+	Used          int64
+	InFlight      int64 // bytes being written
+	LatencyMicros int64 // recent mean of a data sync
+	Errors        uint64
+	At            int64 // ms, 0 if never heard of
+}
+
+// Group is a storage group.
+type Group struct {
+	ID     uint16
+	Name   string
+	Class  string // storage class it carries, "STANDARD" by default
+	Scheme erasure.Scheme
+}
+
+// Map is the cluster map. Immutable once returned.
+type Map struct {
+	Version uint64
+	Cluster string // cluster id
+	Groups  []Group
+	Nodes   []Node
+}
+
+// Node returns the node with the id, nil if there is none.
+func (m *Map) Node(id storage.NodeID) *Node {
+	for i := range m.Nodes {
+		if m.Nodes[i].ID == id {
+			return &m.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// Administration is what the admin commands and the composition root ask of
+// a tracker, beside the catalog and the scheduler.
+type Administration interface {
+	// RegisterGroup makes a group, or returns the one of that name.
+	RegisterGroup(ctx context.Context, g Group) (Group, error)
+	// RegisterNode gives a new node its id, in state active.
+	RegisterNode(ctx context.Context, n Node) (Node, error)
+	// SetNodeState changes a node's state and raises its epoch.
+	SetNodeState(ctx context.Context, id storage.NodeID, s NodeState) error
+	// Heartbeat tells a node's load and state of health.
+	Heartbeat(ctx context.Context, s storage.Status) error
+	// Status sums up the cluster; Below counts blobs under their target.
+	Status(ctx context.Context) (*Status, error)
+}
+
+// Status is the state of the cluster as the catalog knows it.
+type Status struct {
+	Map         *Map
+	Leader      string
+	Voters      []Voter
+	Fence       int64
+	Incarnation string
+	Queues      map[string]Queue // garbage, orphan, repair, reconcile
+	BlobsBelow  int64
+}
+
+// Voter is one copy of the catalog.
+type Voter struct {
+	ID      string
+	Dir     string
+	Applied uint64
+	Leader  bool
+	Err     string // why it stopped
+}
+
+// Queue is a backlog of work.
+type Queue struct {
+	Length int64
+	Oldest int64 // ms, 0 if empty
+	Done   uint64
+	Failed uint64
+}

@@ -1,0 +1,198 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
+)
+
+// ErrClosed is what a closed store answers.
+var ErrClosed = errors.New("kv: store is closed")
+
+// Store is an ordered store on Pebble. It is a Reader of its newest state,
+// and safe for concurrent use; Close must come after every other call has
+// returned and every iterator, snapshot and transaction was closed.
+//
+// The first error of the engine ends the store for good: from then on every
+// write answers that error, and reads are best effort. Pebble itself would
+// end the process; here the owner decides (see Options.OnFailure).
+type Store struct {
+	fs        vfs.FS
+	dir       string
+	db        *pebble.DB
+	wal       bool
+	log       zerolog.Logger
+	onFailure func(error)
+
+	failure atomic.Pointer[error]
+	failed  chan struct{}
+	once    sync.Once
+	txns    sync.Pool
+}
+
+// Open opens the store in dir, making it unless opts.MustExist. The parent
+// directory must exist durably; dir itself is locked against other owners.
+func Open(fs vfs.FS, dir string, opts Options) (s *Store, err error) {
+	s = &Store{fs: fs, dir: dir, wal: opts.WAL, log: opts.Logger, onFailure: opts.OnFailure, failed: make(chan struct{})}
+	err = s.guard(func() (err error) {
+		s.db, err = pebble.Open(dir, opts.pebble(s))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("kv: open %s: %w", dir, err)
+	}
+	s.txns.New = func() any { return &Tx{s: s, over: make(map[string]entry, 64)} }
+	return s, nil
+}
+
+// Dir returns the directory the store was opened in.
+func (s *Store) Dir() string { return s.dir }
+
+// Get implements Reader.
+func (s *Store) Get(key, buf []byte) (val []byte, ok bool, err error) {
+	return s.get(s.db, key, buf)
+}
+
+func (s *Store) get(r pebble.Reader, key, buf []byte) (val []byte, ok bool, err error) {
+	v, closer, err := r.Get(key)
+	if err == pebble.ErrNotFound {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, s.fail(err)
+	}
+	val = append(buf[:0], v...)
+	if err := closer.Close(); err != nil {
+		return nil, false, s.fail(err)
+	}
+	return val, true, nil
+}
+
+// Iter implements Reader. The iterator sees the state as of this call.
+func (s *Store) Iter(lower, upper []byte) (Iterator, error) { return s.iter(s.db, lower, upper) }
+
+func (s *Store) iter(r pebble.Reader, lower, upper []byte) (Iterator, error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return &iterator{Iterator: it, s: s}, nil
+}
+
+type iterator struct {
+	*pebble.Iterator
+	s *Store
+}
+
+func (it *iterator) Close() error {
+	if err := it.Iterator.Close(); err != nil {
+		return it.s.fail(err)
+	}
+	return nil
+}
+
+// Snapshot is a Reader of one state for any number of reads. It holds back
+// compaction of what it sees, so it must be closed soon.
+type Snapshot struct {
+	s    *Store
+	snap *pebble.Snapshot
+}
+
+// Snapshot returns a reader of the present state.
+func (s *Store) Snapshot() *Snapshot { return &Snapshot{s, s.db.NewSnapshot()} }
+
+// Get implements Reader.
+func (n *Snapshot) Get(key, buf []byte) ([]byte, bool, error) { return n.s.get(n.snap, key, buf) }
+
+// Iter implements Reader.
+func (n *Snapshot) Iter(lower, upper []byte) (Iterator, error) { return n.s.iter(n.snap, lower, upper) }
+
+// Close releases the snapshot.
+func (n *Snapshot) Close() error { return n.snap.Close() }
+
+// Flush makes durable everything committed before the call.
+func (s *Store) Flush() error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	var done <-chan struct{}
+	err := s.guard(func() (err error) {
+		done, err = s.db.AsyncFlush()
+		return err
+	})
+	if err != nil {
+		return s.fail(err)
+	}
+	// A flush that fails is tried again by the engine for ever, and reported.
+	select {
+	case <-done:
+		return nil
+	case <-s.failed:
+		return s.Err()
+	}
+}
+
+// Checkpoint flushes, then makes dir, which must not exist on the store's
+// file system, an openable copy of a state no older than the call. Tables are
+// hard links where the file system has them.
+func (s *Store) Checkpoint(dir string) error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	if err := s.guard(func() error { return s.db.Checkpoint(dir) }); err != nil {
+		return fmt.Errorf("kv: checkpoint %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Compact rewrites [lower, upper) so that deleted rows give their space back.
+func (s *Store) Compact(ctx context.Context, lower, upper []byte) error {
+	return s.guard(func() error { return s.db.Compact(ctx, lower, upper, false) })
+}
+
+// Metrics is what a store tells of itself; sizes are in bytes.
+type Metrics struct {
+	DiskBytes      uint64 // tables, logs and manifests, also those being removed
+	MemTableBytes  uint64
+	CompactionDebt uint64
+	ReadAmp        int
+	CacheHits      int64
+	CacheMisses    int64
+	Flushes        int64
+	Compactions    int64
+}
+
+// Metrics returns the store's figures. It takes tens of microseconds.
+func (s *Store) Metrics() Metrics {
+	m := s.db.Metrics()
+	return Metrics{
+		DiskBytes:      m.DiskSpaceUsage(),
+		MemTableBytes:  m.MemTable.Size,
+		CompactionDebt: m.Compact.EstimatedDebt,
+		ReadAmp:        m.ReadAmp(),
+		CacheHits:      m.BlockCache.Hits,
+		CacheMisses:    m.BlockCache.Misses,
+		Flushes:        m.Flush.Count,
+		Compactions:    m.Compact.Count,
+	}
+}
+
+// DiskUsage returns the bytes the store takes on its file system.
+func (s *Store) DiskUsage() uint64 { return s.db.Metrics().DiskSpaceUsage() }
+
+// Close releases the store. It flushes nothing: without a WAL, what was not
+// flushed is gone. A store that failed may not be able to release its lock.
+func (s *Store) Close() error {
+	if s.Err() == nil {
+		return s.guard(s.db.Close)
+	}
+	// The engine may hold locks for ever after a failure, so nobody waits.
+	go func() { _ = s.guard(s.db.Close) }()
+	return nil
+}

@@ -1,0 +1,110 @@
+package sigv4
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"holdfast/auth"
+)
+
+const trailerSignature = "x-amz-trailer-signature"
+
+// finishFramed handles what comes after the line of the last, empty chunk and
+// returns io.EOF when all is verified.
+func (b *Body) finishFramed() error {
+	if b.remaining > 0 {
+		return b.srcError(io.EOF)
+	}
+	if err := b.checkChunk(); err != nil {
+		return err
+	}
+	rest, err := b.readRest()
+	if err != nil {
+		return err
+	}
+	if b.res.Payload == Chunked {
+		// Some clients leave out the last CRLF; all data is verified by now.
+		if len(rest) > 0 && string(rest) != "\r\n" {
+			return fmt.Errorf("bytes after the last chunk: %w", auth.ErrChunkMalformed)
+		}
+		return io.EOF
+	}
+	if err := b.parseTrailer(rest); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// readRest reads up to the end of the source, within the buffer.
+func (b *Body) readRest() ([]byte, error) {
+	c := &b.chunk
+	for {
+		if c.w-c.r == len(c.array) {
+			return nil, fmt.Errorf("over %d bytes: %w", len(c.array), auth.ErrTrailerMalformed)
+		}
+		switch err := b.fill(); err {
+		case nil:
+		case io.EOF:
+			return c.array[c.r:c.w], nil
+		default:
+			return nil, b.srcError(err)
+		}
+	}
+}
+
+// parseTrailer parses and verifies the trailing headers. Clients differ in
+// how they end lines: minio-go ends each with LF and puts CRLF before the
+// signature, the .NET SDK leaves out the last CRLF, others put an empty line
+// first. So lines end with LF or CRLF and empty ones are skipped; what counts
+// is that the names are exactly those announced, and the signature.
+func (b *Body) parseTrailer(text []byte) error {
+	c := &b.chunk
+	trailer := make(http.Header, len(b.res.Trailers))
+	signed := sha256.New()
+	sig := []byte(nil)
+	for len(text) > 0 {
+		var line []byte
+		line, text, _ = bytes.Cut(text, []byte{'\n'})
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		name, value, ok := bytes.Cut(line, []byte{':'})
+		lower := strings.ToLower(string(bytes.TrimSpace(name)))
+		value = bytes.TrimSpace(value)
+		if !ok || sig != nil {
+			return fmt.Errorf("trailer line: %w", auth.ErrTrailerMalformed)
+		}
+		if c.signed && lower == trailerSignature {
+			sig = value
+			continue
+		}
+		key := http.CanonicalHeaderKey(lower)
+		if !slices.Contains(b.res.Trailers, lower) || trailer[key] != nil {
+			return fmt.Errorf("trailer %.64q was not announced, or comes twice: %w", lower, auth.ErrTrailerMalformed)
+		}
+		trailer[key] = []string{string(value)}
+		io.WriteString(signed, lower+":")
+		signed.Write(value)
+		signed.Write([]byte{'\n'})
+	}
+	if len(trailer) != len(b.res.Trailers) {
+		return fmt.Errorf("an announced trailer is missing: %w", auth.ErrTrailerMalformed)
+	}
+	if c.signed {
+		if len(sig) != len(c.want) {
+			return fmt.Errorf("%s: %w", trailerSignature, auth.ErrTrailerMalformed)
+		}
+		want := signature(&b.res.key, appendHex(b.chainPrefix(trailerPrefix), signed.Sum(b.sum[:0])))
+		if subtle.ConstantTimeCompare(want[:], sig) != 1 {
+			return auth.ErrTrailerSignature
+		}
+	}
+	c.trailer = trailer
+	return nil
+}

@@ -38,6 +38,16 @@ const MaxWidth = 32
 // ErrScheme is returned for a scheme that cannot be parsed or is out of bounds.
 var ErrScheme = fault.New(fault.Invalid, "erasure.scheme", "scheme is not rep-N (1 to 16) or rs-K+M (K 2 to 24, M 1 to 8)")
 
+// ErrTooLarge is returned for a blob over MaxBlob.
+var ErrTooLarge = fault.New(fault.TooLarge, "erasure.too-large", "blob is over 5 GiB")
+
+// ErrLength is returned for a source that ends before or after its announced
+// length.
+var ErrLength = fault.New(fault.Invalid, "erasure.length", "source has another length than announced")
+
+// ErrTooFew is returned where fewer than K good shards are left of a stripe.
+var ErrTooFew = fault.New(fault.Corrupt, "erasure.too-few", "too few good shards to read the blob")
+
 // Scheme is a redundancy scheme. The zero value is no scheme.
 type Scheme struct {
 	Data   uint8 // K: shards needed to read; 1 for rep-N

@@ -196,10 +196,14 @@ type Status struct {
 	Syncs       uint64 // data syncs since start
 	Writes      uint64 // shards sealed since start
 	ReadErrors  uint64
-	ScrubbedAt  time.Time // end of the last whole scrub pass
-	Bad         uint64    // bad shards found by scrub and reads since start
-	ReadOnly    bool      // full, failing, or told so
-	Err         string    // why the node takes no writes, for people
+	// InFlight is the bytes of shards being written; LatencyMicros the recent
+	// mean of a data sync, 0 if unknown. The scheduler weighs both.
+	InFlight      int64
+	LatencyMicros int64
+	ScrubbedAt    time.Time // end of the last whole scrub pass
+	Bad           uint64    // bad shards found by scrub and reads since start
+	ReadOnly      bool      // full, failing, or told so
+	Err           string    // why the node takes no writes, for people
 }
 
 // Damage is a shard that a reader or the scrubber found missing or bad.

@@ -1,0 +1,44 @@
+package service
+
+import (
+	"context"
+
+	"holdfast/storage"
+	"holdfast/tracker"
+)
+
+// Registry is the cluster's own part of the catalog: nodes, groups, catalog
+// time and the fence. Every write is one command of the log: durable on a
+// majority when it returns nil.
+type Registry interface {
+	// Cluster reads all of it, linearizably. The answer is the caller's.
+	Cluster(ctx context.Context) (*Cluster, error)
+	// AddGroup makes a group with a new id, or returns the one of that name.
+	AddGroup(ctx context.Context, g tracker.Group) (tracker.Group, error)
+	// AddNode gives a new node its id, which no node ever had, in state
+	// active and at epoch 1.
+	AddNode(ctx context.Context, n tracker.Node) (tracker.Node, error)
+	// SetNode changes a node that is at the given epoch and raises it.
+	// tracker.ErrConflict at another epoch, tracker.ErrNoSuchNode.
+	SetNode(ctx context.Context, id storage.NodeID, epoch uint32, c NodeChange) error
+	// RaiseTime raises catalog time to ms; a lower one is no error.
+	RaiseTime(ctx context.Context, ms int64) error
+	// RaiseFence raises the fence to ms, at most to catalog time.
+	RaiseFence(ctx context.Context, ms int64) error
+}
+
+// Cluster is the cluster's rows. Nodes carry no load.
+type Cluster struct {
+	Cluster     string // cluster id
+	Incarnation string
+	Now, Fence  int64 // catalog time and fence in ms
+	Groups      []tracker.Group
+	Nodes       []tracker.Node
+}
+
+// NodeChange is a change of a node's row; zero fields stay as they are.
+type NodeChange struct {
+	State  tracker.NodeState
+	Addr   string
+	Domain *tracker.Domain
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 
 	"holdfast/auth"
@@ -24,13 +25,19 @@ const (
 // bufferPool keeps the buffers of framed bodies.
 type bufferPool struct{ pool sync.Pool }
 
-func (p *bufferPool) get() *[frameBuffer]byte {
+// frame is the memory of one framed body.
+type frame struct {
+	data [frameBuffer]byte
+	sts  [512]byte // string to sign
+}
+
+func (p *bufferPool) get() *frame {
 	if p != nil {
-		if b, _ := p.pool.Get().(*[frameBuffer]byte); b != nil {
-			return b
+		if f, _ := p.pool.Get().(*frame); f != nil {
+			return f
 		}
 	}
-	return new([frameBuffer]byte)
+	return new(frame)
 }
 
 // chunkState is the state of an aws-chunked body:
@@ -44,25 +51,24 @@ type chunkState struct {
 	left    int64 // bytes of the chunk to come
 	prev    [2 * sha256.Size]byte
 	want    [2 * sha256.Size]byte
-	array   *[frameBuffer]byte
-	r, w    int // array[r:w] is buffered
+	frame   *frame
+	r, w    int // frame.data[r:w] is buffered
 	eof     bool
-	trailer map[string][]string
-	sts     [512]byte
+	trailer http.Header
 }
 
 func (c *chunkState) init(res *Result) {
 	c.signed = res.Payload != UnsignedTrailer
 	c.prev = res.seed
-	c.array = res.buffers.get()
+	c.frame = res.buffers.get()
 }
 
 // release gives the buffer back.
 func (c *chunkState) release(res *Result) {
-	if c.array != nil && res.buffers != nil {
-		res.buffers.pool.Put(c.array)
+	if c.frame != nil && res.buffers != nil {
+		res.buffers.pool.Put(c.frame)
 	}
-	c.array, c.r, c.w = nil, 0, 0
+	c.frame, c.r, c.w = nil, 0, 0
 }
 
 // readFramed fills p from as many chunks as are there without waiting for more
@@ -112,7 +118,7 @@ func (b *Body) readData(p []byte) (n int, err error) {
 		if c.r == c.w {
 			err = b.fill()
 		}
-		n = copy(p, c.array[c.r:c.w])
+		n = copy(p, c.frame.data[c.r:c.w])
 		c.r += n
 	}
 	if c.signed {
@@ -136,11 +142,11 @@ func (b *Body) fill() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 	} else if c.r > 0 {
-		c.w = copy(c.array[:], c.array[c.r:c.w])
+		c.w = copy(c.frame.data[:], c.frame.data[c.r:c.w])
 		c.r = 0
 	}
 	for range maxEmptyReads {
-		n, err := b.src.Read(c.array[c.w:])
+		n, err := b.src.Read(c.frame.data[c.w:])
 		c.w += n
 		if err == io.EOF {
 			c.eof = true
@@ -160,7 +166,7 @@ func (b *Body) readChunkHeader() error {
 	c := &b.chunk
 	var line []byte
 	for {
-		view := c.array[c.r:min(c.w, c.r+maxChunkHeader)]
+		view := c.frame.data[c.r:min(c.w, c.r+maxChunkHeader)]
 		if i := bytes.IndexByte(view, '\n'); i >= 0 {
 			line = view[:i]
 			c.r += i + 1
@@ -216,7 +222,7 @@ func (b *Body) endChunk() error {
 			return b.srcError(err)
 		}
 	}
-	if c.array[c.r] != '\r' || c.array[c.r+1] != '\n' {
+	if c.frame.data[c.r] != '\r' || c.frame.data[c.r+1] != '\n' {
 		return fmt.Errorf("chunk data without CRLF: %w", auth.ErrChunkMalformed)
 	}
 	c.r += 2
@@ -242,7 +248,7 @@ func (b *Body) checkChunk() error {
 
 // chainPrefix begins a string to sign that continues the chain of signatures.
 func (b *Body) chainPrefix(algorithm string) []byte {
-	sts := append(b.chunk.sts[:0], algorithm...)
+	sts := append(b.chunk.frame.sts[:0], algorithm...)
 	sts = append(sts, b.res.timestamp...)
 	sts = append(sts, '\n')
 	sts = append(sts, b.res.scope...)

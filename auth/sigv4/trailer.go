@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 
 	"holdfast/auth"
 )
@@ -45,13 +44,13 @@ func (b *Body) finishFramed() error {
 func (b *Body) readRest() ([]byte, error) {
 	c := &b.chunk
 	for {
-		if c.w-c.r == len(c.array) {
-			return nil, fmt.Errorf("over %d bytes: %w", len(c.array), auth.ErrTrailerMalformed)
+		if c.w-c.r == len(c.frame.data) {
+			return nil, fmt.Errorf("over %d bytes: %w", len(c.frame.data), auth.ErrTrailerMalformed)
 		}
 		switch err := b.fill(); err {
 		case nil:
 		case io.EOF:
-			return c.array[c.r:c.w], nil
+			return c.frame.data[c.r:c.w], nil
 		default:
 			return nil, b.srcError(err)
 		}
@@ -66,8 +65,7 @@ func (b *Body) readRest() ([]byte, error) {
 func (b *Body) parseTrailer(text []byte) error {
 	c := &b.chunk
 	trailer := make(http.Header, len(b.res.Trailers))
-	signed := sha256.New()
-	sig := []byte(nil)
+	var signed, sig []byte // what the signature covers, and the signature
 	for len(text) > 0 {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte{'\n'})
@@ -75,23 +73,27 @@ func (b *Body) parseTrailer(text []byte) error {
 			continue
 		}
 		name, value, ok := bytes.Cut(line, []byte{':'})
-		lower := strings.ToLower(string(bytes.TrimSpace(name)))
-		value = bytes.TrimSpace(value)
+		name, value = bytes.TrimSpace(name), bytes.TrimSpace(value)
 		if !ok || sig != nil {
 			return fmt.Errorf("trailer line: %w", auth.ErrTrailerMalformed)
 		}
-		if c.signed && lower == trailerSignature {
+		if c.signed && foldEqual(name, trailerSignature) {
 			sig = value
 			continue
 		}
-		key := http.CanonicalHeaderKey(lower)
-		if !slices.Contains(b.res.Trailers, lower) || trailer[key] != nil {
-			return fmt.Errorf("trailer %.64q was not announced, or comes twice: %w", lower, auth.ErrTrailerMalformed)
+		i := slices.IndexFunc(b.res.Trailers, func(n string) bool { return foldEqual(name, n) })
+		if i < 0 {
+			return fmt.Errorf("trailer %.64q was not announced: %w", name, auth.ErrTrailerMalformed)
+		}
+		key := http.CanonicalHeaderKey(b.res.Trailers[i])
+		if trailer[key] != nil {
+			return fmt.Errorf("trailer %s comes twice: %w", key, auth.ErrTrailerMalformed)
 		}
 		trailer[key] = []string{string(value)}
-		io.WriteString(signed, lower+":")
-		signed.Write(value)
-		signed.Write([]byte{'\n'})
+		if c.signed {
+			signed = append(append(signed, b.res.Trailers[i]...), ':')
+			signed = append(append(signed, value...), '\n')
+		}
 	}
 	if len(trailer) != len(b.res.Trailers) {
 		return fmt.Errorf("an announced trailer is missing: %w", auth.ErrTrailerMalformed)
@@ -100,7 +102,8 @@ func (b *Body) parseTrailer(text []byte) error {
 		if len(sig) != len(c.want) {
 			return fmt.Errorf("%s: %w", trailerSignature, auth.ErrTrailerMalformed)
 		}
-		want := signature(&b.res.key, appendHex(b.chainPrefix(trailerPrefix), signed.Sum(b.sum[:0])))
+		sum := sha256.Sum256(signed)
+		want := signature(&b.res.key, appendHex(b.chainPrefix(trailerPrefix), sum[:]))
 		if subtle.ConstantTimeCompare(want[:], sig) != 1 {
 			return auth.ErrTrailerSignature
 		}

@@ -151,6 +151,15 @@ type ShardWriter interface {
 	Abort()
 }
 
+// Renewer is what a ShardWriter may be too. Renew replaces the ticket, before
+// Seal, by a renewed one of the same blob and operation: its expiry is what
+// the seal writes into the shard's header. A writer that is no Renewer, or
+// whose Renew fails, keeps the expiry it was created under, and a commit must
+// carry the lowest expiry of its shards (SAFETY A2).
+type Renewer interface {
+	Renew(t *Ticket) error
+}
+
 // ShardReader reads frames. One goroutine at a time.
 type ShardReader interface {
 	// ReadFrames fills p with whole stored frames in order, as many as fit,

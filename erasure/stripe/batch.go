@@ -22,6 +22,7 @@ type Batch struct {
 	cap   int    // stripes
 	last  int    // payload of each frame of the last stripe
 	buf   []byte // width x cap x frame.Stride
+	set   [][]byte
 }
 
 // NewBatch returns an empty batch with room for 1 to MaxRun stripes.

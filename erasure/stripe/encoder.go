@@ -148,17 +148,19 @@ func (c *Codec) encode(b *Batch) error {
 	if c.rs == nil {
 		return nil
 	}
-	var set [erasure.MaxWidth][]byte
 	width := c.scheme.Width()
+	if b.set == nil {
+		b.set = make([][]byte, width)
+	}
 	for s := range b.Stripes {
 		p := erasure.FrameSize
 		if s == b.Stripes-1 {
 			p = b.last
 		}
 		for i := range width {
-			set[i] = b.slot(i, s)[:p]
+			b.set[i] = b.slot(i, s)[:p]
 		}
-		if err := c.rs.Encode(set[:width]); err != nil {
+		if err := c.rs.Encode(b.set); err != nil {
 			return fmt.Errorf("%s: encode: %w", c.scheme, err)
 		}
 	}

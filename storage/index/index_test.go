@@ -150,7 +150,7 @@ func TestFrees(t *testing.T) {
 	t.Parallel()
 	x := open(t, mem(t))
 	packed, filed, small := entry(0), entry(3), entry(1)
-	small.Seal.Length, small.Seal.Frames = 100, 1
+	packed.Seal.Length, small.Seal.Length = 20000, 100
 	must(t, x.Append([]*Put{{Entry: packed}, {Entry: filed}, {Entry: small}}, Loc{1, 1 << 20}))
 	must(t, x.Delete([]storage.ShardID{packed.ID, filed.ID, small.ID, packed.ID}))
 	fs, err := x.Frees(Free{}, 10)

@@ -48,6 +48,7 @@ var (
 	ErrNoSuchClass     = fault.New(fault.Invalid, "tracker.no-such-class", "no group carries this storage class")
 	ErrNoSuchNode      = fault.New(fault.NotFound, "tracker.no-such-node", "no such node")
 	ErrConflict        = fault.New(fault.Precondition, "tracker.conflict", "state changed meanwhile; read again and retry")
+	ErrInvalid         = fault.New(fault.Invalid, "tracker.invalid", "request is not valid")
 	ErrTooLarge        = fault.New(fault.TooLarge, "tracker.command-too-large", "command is over 4 MiB")
 )
 

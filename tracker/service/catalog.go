@@ -1,0 +1,190 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"holdfast/internal/clock"
+	"holdfast/tracker"
+	"holdfast/tracker/catalog"
+	"holdfast/tracker/consensus"
+	"holdfast/tracker/kv"
+)
+
+// Catalog implements tracker.Catalog on a replicated log: it stamps, encodes
+// and proposes commands, asks again under the same request id while the
+// outcome is not known, and reads under the log's lease. It also implements
+// Registry. It is safe for concurrent use and starts no goroutine that
+// outlives a call.
+type Catalog struct {
+	log   consensus.Log
+	clk   clock.Clock
+	floor atomic.Int64 // destructive time as last seen, where the clock is behind it, ms
+}
+
+// NewCatalog returns the catalog of one Raft group.
+func NewCatalog(log consensus.Log, clk clock.Clock) *Catalog {
+	return &Catalog{log: log, clk: clk}
+}
+
+const (
+	// patience is how long a request may be asked for, from its first stamp.
+	patience = 60 * time.Second
+	// readPatience is how long a read waits for a leader.
+	readPatience = 10 * time.Second
+	firstPause   = 5 * time.Millisecond
+	longestPause = 200 * time.Millisecond
+)
+
+// Time is what the next command will be stamped with, in ms: the clock, or
+// destructive time where the clock is behind it.
+func (c *Catalog) Time() int64 { return max(c.clk.Now().UnixMilli(), c.floor.Load()) }
+
+// LeaderEpoch implements Leadership.
+func (c *Catalog) LeaderEpoch() (uint64, bool) { return c.log.LeaderEpoch() }
+
+func newRequestID() (id tracker.RequestID) {
+	binary.LittleEndian.PutUint64(id[:], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return id
+}
+
+// Do proposes a command until it is answered or m.NotAfter has passed, and
+// returns what the catalog says of it; a refusal is the error. growth is as
+// in consensus.Log. tracker.ErrUncertain if it may have taken effect,
+// tracker.ErrUnavailable if it has not.
+func (c *Catalog) Do(ctx context.Context, m tracker.Mutation, cmd catalog.Command, growth bool) (any, error) {
+	h := catalog.Header{At: c.Time(), Request: m.RequestID, NotAfter: m.NotAfter}
+	if h.Request == (tracker.RequestID{}) {
+		h.Request = newRequestID()
+	}
+	if h.NotAfter == 0 {
+		h.NotAfter = h.At + patience.Milliseconds()
+	}
+	hint := 256
+	if s, ok := cmd.(interface{ SizeHint() int }); ok {
+		hint = s.SizeHint()
+	}
+	return c.propose(ctx, catalog.Encode(make([]byte, 0, hint), h, cmd), h, m.NotAfter == 0, growth)
+}
+
+// propose does Do for an encoded command. own tells that NotAfter is ours to
+// set again while nothing can have taken effect.
+func (c *Catalog) propose(ctx context.Context, cmd []byte, h catalog.Header, own, growth bool) (any, error) {
+	uncertain := false
+	for pause, tries := firstPause, 0; ; tries++ {
+		r, err := c.log.Propose(ctx, cmd, growth)
+		if err == nil {
+			refusal, refused := r.(error)
+			if !refused {
+				return r, nil
+			}
+			if !errors.Is(refusal, tracker.ErrExpired) {
+				return nil, refusal
+			}
+			if uncertain {
+				return nil, tracker.ErrUncertain
+			}
+			if !own || tries > 3 || c.learnTime(ctx) != nil {
+				return nil, refusal
+			}
+			h.NotAfter = c.Time() + patience.Milliseconds()
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, tracker.ErrUncertain):
+			uncertain = true
+		case errors.Is(err, tracker.ErrNotLeader), errors.Is(err, tracker.ErrUnavailable):
+		default:
+			return nil, err
+		}
+		if err != nil {
+			if c.Time()+pause.Milliseconds() > h.NotAfter {
+				return nil, gaveUp(uncertain, err)
+			}
+			if werr := c.wait(ctx, pause); werr != nil {
+				return nil, gaveUp(uncertain, werr)
+			}
+			pause = min(2*pause, longestPause)
+		}
+		// The log may still hold the bytes of the last attempt.
+		cmd = bytes.Clone(cmd)
+		catalog.Restamp(cmd, c.Time(), h.NotAfter)
+	}
+}
+
+func gaveUp(uncertain bool, err error) error {
+	if uncertain {
+		return fmt.Errorf("%w (last: %v)", tracker.ErrUncertain, err)
+	}
+	if errors.Is(err, tracker.ErrNotLeader) {
+		return fmt.Errorf("%w (last: %v)", tracker.ErrUnavailable, err)
+	}
+	return err
+}
+
+func (c *Catalog) wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.clk.After(d):
+		return nil
+	}
+}
+
+// learnTime reads destructive time, which this clock may be behind.
+func (c *Catalog) learnTime(ctx context.Context) error {
+	s, err := c.State(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		old := c.floor.Load()
+		if old >= s.Now || c.floor.CompareAndSwap(old, s.Now) {
+			return nil
+		}
+	}
+}
+
+// State reads the group's own state.
+func (c *Catalog) State(ctx context.Context) (s catalog.State, err error) {
+	err = c.View(ctx, func(r kv.Reader) error {
+		s, err = catalog.ReadState(r)
+		return err
+	})
+	return s, err
+}
+
+// View calls f with a linearizable view of the catalog, which is valid until
+// f returns. It waits for a leader for up to readPatience.
+func (c *Catalog) View(ctx context.Context, f func(kv.Reader) error) error {
+	deadline := c.clk.Now().Add(readPatience)
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		r, release, err := c.log.Read(ctx)
+		if err == nil {
+			defer release()
+			return f(r)
+		}
+		if !errors.Is(err, tracker.ErrNotLeader) && !errors.Is(err, tracker.ErrUnavailable) || c.clk.Now().After(deadline) {
+			return err
+		}
+		if err := c.wait(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// view reads one answer.
+func view[T any](ctx context.Context, c *Catalog, f func(kv.Reader) (T, error)) (out T, err error) {
+	err = c.View(ctx, func(r kv.Reader) error {
+		out, err = f(r)
+		return err
+	})
+	return out, err
+}

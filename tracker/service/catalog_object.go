@@ -1,0 +1,128 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"holdfast/tracker"
+	"holdfast/tracker/catalog"
+	"holdfast/tracker/kv"
+)
+
+// maxDeletes is how many keys one DeleteObjects may name.
+const maxDeletes = 1000
+
+// checkKey refuses a key that no object can have.
+func checkKey(key string) error {
+	if len(key) == 0 || len(key) > catalog.MaxKey {
+		return fmt.Errorf("key of %d bytes: %w", len(key), tracker.ErrInvalid)
+	}
+	return nil
+}
+
+// PutObject implements tracker.Objects.
+func (c *Catalog) PutObject(ctx context.Context, r *tracker.PutObject) (*tracker.PutResult, error) {
+	if err := checkKey(r.Key); err != nil {
+		return nil, err
+	}
+	res, err := c.Do(ctx, r.Mutation, catalog.Put{PutObject: r}, true)
+	if err != nil {
+		return nil, err
+	}
+	return res.(*tracker.PutResult), nil
+}
+
+// GetObject implements tracker.Objects.
+func (c *Catalog) GetObject(ctx context.Context, q *tracker.GetObject) (*tracker.Object, error) {
+	return view(ctx, c, func(r kv.Reader) (*tracker.Object, error) { return catalog.GetObject(r, q) })
+}
+
+// Extents implements tracker.Objects.
+func (c *Catalog) Extents(ctx context.Context, ref tracker.Ref, offset int64, max int) ([]tracker.Extent, error) {
+	return view(ctx, c, func(r kv.Reader) ([]tracker.Extent, error) { return catalog.Extents(r, ref, offset, max) })
+}
+
+// DeleteObject implements tracker.Objects.
+func (c *Catalog) DeleteObject(ctx context.Context, r *tracker.DeleteObject) (*tracker.DeleteResult, error) {
+	if err := checkKey(r.Key); err != nil {
+		return nil, err
+	}
+	if !catalog.GoodVersion(r.Version) {
+		return nil, fmt.Errorf("%q: %w", r.Version, tracker.ErrNoSuchVersion)
+	}
+	res, err := c.Do(ctx, r.Mutation, catalog.Delete{DeleteObject: r}, false)
+	if err != nil {
+		return nil, err
+	}
+	return res.(*tracker.DeleteResult), nil
+}
+
+// DeleteObjects implements tracker.Objects. The entries travel in as many
+// commands as their bounds ask for, at once; what hinders one command is the
+// error of each of its entries.
+func (c *Catalog) DeleteObjects(ctx context.Context, r *tracker.DeleteObjects) ([]tracker.DeleteResult, error) {
+	if len(r.Entries) > maxDeletes {
+		return nil, fmt.Errorf("%d keys in one request: %w", len(r.Entries), tracker.ErrInvalid)
+	}
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if err := checkKey(e.Key); err != nil {
+			return nil, err
+		}
+		if !catalog.GoodVersion(e.Version) {
+			return nil, fmt.Errorf("%q: %w", e.Version, tracker.ErrNoSuchVersion)
+		}
+	}
+	m := r.Mutation
+	if m.RequestID == (tracker.RequestID{}) {
+		m.RequestID = newRequestID()
+	}
+	results := make([]tracker.DeleteResult, len(r.Entries))
+	var wg sync.WaitGroup
+	for from := 0; from < len(r.Entries); {
+		to := cut(r.Entries, from)
+		cmd := catalog.DeleteMany{Bucket: r.Bucket, First: from, Entries: r.Entries[from:to]}
+		part := results[from:to]
+		one := func() {
+			res, err := c.Do(ctx, m, cmd, false)
+			if err != nil {
+				for i := range part {
+					part[i].Err = err
+				}
+				return
+			}
+			copy(part, res.([]tracker.DeleteResult))
+		}
+		if from = to; from == len(r.Entries) {
+			one()
+		} else {
+			wg.Go(one)
+		}
+	}
+	wg.Wait()
+	return results, nil
+}
+
+// cut returns the end of the run of entries from from on that one command takes.
+func cut(entries []tracker.DeleteEntry, from int) int {
+	size := 0
+	for to := from; to < len(entries); to++ {
+		e := &entries[to]
+		size += len(e.Key) + 32
+		for _, list := range [][]string{e.IfMatch, e.IfNoneMatch} {
+			for _, etag := range list {
+				size += len(etag) + 2
+			}
+		}
+		if to-from == catalog.MaxDeletes || size > catalog.MaxDeleteBytes && to > from {
+			return to
+		}
+	}
+	return len(entries)
+}
+
+// ListObjects implements tracker.Objects.
+func (c *Catalog) ListObjects(ctx context.Context, q *tracker.ListObjects) (*tracker.ObjectPage, error) {
+	return view(ctx, c, func(r kv.Reader) (*tracker.ObjectPage, error) { return catalog.ListObjects(r, q) })
+}

@@ -1,10 +1,13 @@
 package sigv4
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,4 +314,32 @@ func TestStripChunked(t *testing.T) {
 			t.Errorf("%q: %q", in, got)
 		}
 	}
+}
+
+// TestConcurrent shares one verifier and one signer among goroutines.
+func TestConcurrent(t *testing.T) {
+	t.Parallel()
+	v, s := exampleVerifier(t), NewSigner(exampleKey, exampleSecret, "us-east-1")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				r := signedGet(t, "/b/k?a=1&b=2", nil)
+				s.Sign(r, emptySHA256, exampleTime)
+				if _, err := v.Verify(r); err != nil {
+					t.Error(err)
+				}
+				u := newUpload(ChunkedTrailer, []byte("hello"), 2)
+				res, err := v.Verify(u.req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := io.ReadAll(NewBody(bytes.NewReader(u.wire), res, -1)); err != nil || string(got) != "hello" {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

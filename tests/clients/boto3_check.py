@@ -1,0 +1,134 @@
+"""boto3 at its default settings against a running server; exits 1 with a traceback at the first difference."""
+import base64, hashlib, io, json, os, sys, urllib.error, urllib.request, uuid
+
+import boto3
+import botocore
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+endpoint = sys.argv[1]
+verify = os.environ.get("AWS_CA_BUNDLE") or None
+s3 = boto3.client("s3", endpoint_url=endpoint, verify=verify)
+bucket = "b-" + uuid.uuid4().hex[:12]
+modern = tuple(int(x) for x in botocore.__version__.split(".")[:2]) >= (1, 36)
+
+
+def code(f, **kw):
+    try:
+        f(**kw)
+    except ClientError as e:
+        return e.response["Error"]["Code"]
+    return None
+
+
+def check(what, got, want):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+
+
+s3.create_bucket(Bucket=bucket)
+check("buckets", bucket in [b["Name"] for b in s3.list_buckets()["Buckets"]], True)
+s3.get_bucket_location(Bucket=bucket)
+s3.head_bucket(Bucket=bucket)
+
+for size in (0, 1, 4096, 8192, 8193, 65536, 1 << 20, 3 * (1 << 20) + 7):
+    body = os.urandom(size)
+    etag = s3.put_object(Bucket=bucket, Key=f"size/{size}", Body=body, ContentType="text/x", Metadata={"a": "b c"}, CacheControl="no-cache")["ETag"]
+    check("etag", etag, '"' + hashlib.md5(body).hexdigest() + '"')
+    got = s3.get_object(Bucket=bucket, Key=f"size/{size}")
+    check("body", got["Body"].read(), body)
+    check("type", (got["ContentType"], got["Metadata"], got["CacheControl"]), ("text/x", {"a": "b c"}, "no-cache"))
+    if size > 10:
+        part = s3.get_object(Bucket=bucket, Key=f"size/{size}", Range="bytes=3-9")
+        check("range", (part["Body"].read(), part["ContentRange"]), (body[3:10], f"bytes 3-9/{size}"))
+check("range over the end", code(s3.get_object, Bucket=bucket, Key="size/1", Range="bytes=5-9"), "InvalidRange")
+
+# every algorithm that this version computes by itself
+body = os.urandom(70000)
+algorithms = ["CRC32", "SHA1", "SHA256"] + (["CRC32C", "CRC64NVME"] if modern else [])
+for alg in algorithms:
+    try:
+        put = s3.put_object(Bucket=bucket, Key="sum/" + alg, Body=io.BytesIO(body), ChecksumAlgorithm=alg)
+    except botocore.exceptions.MissingDependencyException:
+        continue
+    got = s3.get_object(Bucket=bucket, Key="sum/" + alg, ChecksumMode="ENABLED")
+    check(alg, (got["Checksum" + alg], got["Body"].read()), (put["Checksum" + alg], body))
+want = base64.b64encode(hashlib.sha256(body).digest()).decode()
+s3.put_object(Bucket=bucket, Key="sum/value", Body=body, ChecksumSHA256=want)
+check("attributes", s3.get_object_attributes(Bucket=bucket, Key="sum/value", ObjectAttributes=["ETag", "Checksum", "ObjectSize", "StorageClass"])["ObjectSize"], len(body))
+bad = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+check("bad checksum", code(s3.put_object, Bucket=bucket, Key="sum/bad", Body=body, ChecksumSHA256=bad), "BadDigest")
+check("bad checksum leaves nothing", code(s3.head_object, Bucket=bucket, Key="sum/bad"), "404")
+md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+s3.put_object(Bucket=bucket, Key="sum/md5", Body=body, ContentMD5=md5)
+
+# all payload modes
+for name, config in {"signed": {"payload_signing_enabled": True}, "unsigned": {"payload_signing_enabled": False}, "vhostless": {"addressing_style": "path"}}.items():
+    c = boto3.client("s3", endpoint_url=endpoint, verify=verify, config=Config(s3=config))
+    c.put_object(Bucket=bucket, Key="mode/" + name, Body=body)
+    check(name, c.get_object(Bucket=bucket, Key="mode/" + name)["Body"].read(), body)
+
+# multipart by the transfer manager, and by hand
+big = os.urandom(21 << 20)
+s3.upload_fileobj(io.BytesIO(big), bucket, "big", Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
+back = io.BytesIO()
+s3.download_fileobj(bucket, "big", back)
+check("multipart", back.getvalue() == big, True)
+check("parts", s3.head_object(Bucket=bucket, Key="big", PartNumber=1)["PartsCount"], 5)
+up = s3.create_multipart_upload(Bucket=bucket, Key="hand")["UploadId"]
+parts = [{"PartNumber": n, "ETag": s3.upload_part(Bucket=bucket, Key="hand", UploadId=up, PartNumber=n, Body=big[(n - 1) * (5 << 20): n * (5 << 20)])["ETag"]} for n in (1, 2)]
+copied = s3.upload_part_copy(Bucket=bucket, Key="hand", UploadId=up, PartNumber=3, CopySource={"Bucket": bucket, "Key": "big"}, CopySourceRange="bytes=10-2000")
+parts.append({"PartNumber": 3, "ETag": copied["CopyPartResult"]["ETag"]})
+check("list parts", [p["PartNumber"] for p in s3.list_parts(Bucket=bucket, Key="hand", UploadId=up)["Parts"]], [1, 2, 3])
+check("uploads", [u["UploadId"] for u in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]], [up])
+first = s3.complete_multipart_upload(Bucket=bucket, Key="hand", UploadId=up, MultipartUpload={"Parts": parts})
+again = s3.complete_multipart_upload(Bucket=bucket, Key="hand", UploadId=up, MultipartUpload={"Parts": parts})
+check("complete twice", again["ETag"], first["ETag"])
+check("complete", s3.get_object(Bucket=bucket, Key="hand")["Body"].read() == big[: 10 << 20] + big[10:2001], True)
+up = s3.create_multipart_upload(Bucket=bucket, Key="gone")["UploadId"]
+s3.upload_part(Bucket=bucket, Key="gone", UploadId=up, PartNumber=1, Body=b"x")
+s3.abort_multipart_upload(Bucket=bucket, Key="gone", UploadId=up)
+check("aborted", code(s3.list_parts, Bucket=bucket, Key="gone", UploadId=up), "NoSuchUpload")
+
+# copies, conditions, listings, deletes
+s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "size/4096"}, MetadataDirective="REPLACE", Metadata={"x": "y"})
+check("copy", s3.head_object(Bucket=bucket, Key="copy")["Metadata"], {"x": "y"})
+check("if-none-match", code(s3.get_object, Bucket=bucket, Key="copy", IfNoneMatch=s3.head_object(Bucket=bucket, Key="copy")["ETag"]), "304")
+check("if-match", code(s3.get_object, Bucket=bucket, Key="copy", IfMatch='"0"'), "PreconditionFailed")
+if modern:
+    check("write once", code(s3.put_object, Bucket=bucket, Key="copy", Body=b"", IfNoneMatch="*"), "PreconditionFailed")
+odd = ["a//b", "a/../b", "über/ключ", "plus+and space", "per%2fcent", "back\\slash", "tab\tnew\nline", "a/", "a", "emoji-\U0001f600"]
+for k in odd:
+    s3.put_object(Bucket=bucket, Key="odd/" + k, Body=k.encode())
+for k in odd:
+    check(repr(k), s3.get_object(Bucket=bucket, Key="odd/" + k)["Body"].read(), k.encode())
+listed = [o["Key"] for p in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="odd/", PaginationConfig={"PageSize": 3}) for o in p.get("Contents", [])]
+check("odd keys", listed, sorted(("odd/" + k for k in odd), key=lambda k: k.encode()))
+v1 = [o["Key"] for p in s3.get_paginator("list_objects").paginate(Bucket=bucket, Prefix="odd/", PaginationConfig={"PageSize": 4}) for o in p.get("Contents", [])]
+check("odd keys by version 1", v1, listed)
+check("delimiter", [p["Prefix"] for p in s3.list_objects_v2(Bucket=bucket, Delimiter="/")["CommonPrefixes"]], ["mode/", "odd/", "size/", "sum/"])
+check("missing key", code(s3.get_object, Bucket=bucket, Key="nothing"), "NoSuchKey")
+check("missing bucket", code(s3.list_objects_v2, Bucket=bucket + "x"), "NoSuchBucket")
+
+# presigned
+url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "signed/put"}, ExpiresIn=60)
+ctx = None
+if verify:
+    import ssl
+    ctx = ssl.create_default_context(cafile=verify)
+urllib.request.urlopen(urllib.request.Request(url, data=b"hello", method="PUT"), context=ctx)
+url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "signed/put", "ResponseContentType": "text/q"}, ExpiresIn=60)
+resp = urllib.request.urlopen(url, context=ctx)
+check("presigned", (resp.read(), resp.headers["Content-Type"]), (b"hello", "text/q"))
+try:
+    urllib.request.urlopen(url[:-1] + ("0" if url[-1] != "0" else "1"), context=ctx)
+    raise AssertionError("a forged URL was accepted")
+except urllib.error.HTTPError as e:
+    check("forged", e.code, 403)
+
+check("not empty", code(s3.delete_bucket, Bucket=bucket), "BucketNotEmpty")
+keys = [{"Key": o["Key"]} for p in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket) for o in p["Contents"]]
+check("deleted", len(s3.delete_objects(Bucket=bucket, Delete={"Objects": keys})["Deleted"]), len(keys))
+s3.delete_bucket(Bucket=bucket)
+print(json.dumps({"boto3": boto3.__version__, "ok": True}))

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/erasure"
 	"holdfast/erasure/frame"
+	"holdfast/internal/fault"
 )
 
 // Frames reads stored frames; storage.ShardReader is one. ReadFrames fills p
@@ -18,15 +19,18 @@ type Frames interface {
 	io.Closer
 }
 
+// ErrShort is returned for a shard that ends before its last frame.
+var ErrShort = fault.New(fault.Corrupt, "erasure.short", "shard ends before its last frame")
+
 // ReadRun fills p with stored frames. Frames that end before p is full are
-// io.ErrUnexpectedEOF.
+// ErrShort; other errors are the reader's own.
 func ReadRun(r Frames, p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := r.ReadFrames(p[n:])
 		n += m
 		switch {
 		case err == io.EOF && n < len(p):
-			return n, io.ErrUnexpectedEOF
+			return n, ErrShort
 		case err != nil && err != io.EOF:
 			return n, err
 		case m <= 0 && n < len(p):

@@ -188,7 +188,7 @@ func TestReadRun(t *testing.T) {
 		want error
 	}{
 		"whole": {heldReader{bytes.NewReader(make([]byte, 10))}, 10, nil},
-		"short": {heldReader{bytes.NewReader(make([]byte, 9))}, 9, io.ErrUnexpectedEOF},
+		"short": {heldReader{bytes.NewReader(make([]byte, 9))}, 9, ErrShort},
 		"stuck": {idle{}, 0, io.ErrNoProgress},
 	} {
 		if n, err := ReadRun(tc.r, make([]byte, 10)); n != tc.n || err != tc.want {

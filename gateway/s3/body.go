@@ -1,0 +1,259 @@
+package s3
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/minio/crc64nvme"
+
+	"holdfast/auth"
+	"holdfast/auth/sigv4"
+	"holdfast/gateway/s3err"
+	"holdfast/internal/checksum"
+)
+
+// bodyOptions say what a body is for and what is wanted of it.
+type bodyOptions struct {
+	max        int64         // plaintext bytes; more is EntityTooLarge
+	ask        askedChecksum // what the client asked, see askedChecksum
+	etag       bool          // MD5 and CRC64NVME are wanted
+	needLength bool          // without an announced length it is 411
+}
+
+// source is plaintext whose end proves that all of it came as promised:
+// sigv4.Body, the file of a form, or an object that is copied.
+type source interface {
+	io.Reader
+	// Finish verifies the end of a source that was read in full; bytes left
+	// over are an error.
+	Finish() error
+}
+
+// body is the one reader of request bodies. It streams plaintext, hashes it
+// once as it goes, and returns io.EOF only after signature, length,
+// Content-MD5 and checksums were found to hold. It is used by one goroutine.
+type body struct {
+	src    source
+	signed *sigv4.Body // src, if it came with the request: it has trailers
+	length int64       // announced, -1 if unknown
+	min    int64       // bytes; fewer is EntityTooSmall
+	max    int64       // bytes; more is EntityTooLarge
+	ask    askedChecksum
+	etag   bool
+	pool   *checksum.MD5Pool
+	stream *streamHash // nil until the first Read
+	err    error       // final
+	closed bool
+	digests
+}
+
+// digests are what is known of a body after its end.
+type digests struct {
+	size     int64
+	md5      [md5.Size]byte
+	crc64    uint64
+	checksum []byte // of the asked algorithm, nil if none was
+}
+
+// openBody opens the body of the call. It reads nothing yet: a client that
+// waits for 100 Continue is told so by the first Read.
+func (c *call) openBody(o bodyOptions) (*body, error) {
+	length := c.r.ContentLength
+	if length < 0 && o.needLength && !c.auth.Payload.Framed() {
+		return nil, s3err.MissingContentLength
+	}
+	src := sigv4.NewBody(c.r.Body, c.auth, length)
+	if length = src.Length(); length > o.max {
+		return nil, errTooLarge(length, o.max)
+	}
+	return &body{src: src, signed: src, length: length, max: o.max, ask: o.ask, etag: o.etag, pool: c.s.blobs.md5}, nil
+}
+
+// openDocument opens a body that is an XML document of at most max bytes. On
+// CompleteMultipartUpload the checksum headers speak of the object, not of
+// the body.
+func (c *call) openDocument(max int64) (*body, error) {
+	o := bodyOptions{max: max}
+	var err error
+	if c.op.Name == "CompleteMultipartUpload" {
+		o.ask.md5, err = c.contentMD5()
+	} else {
+		o.ask, err = c.askedChecksum()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.openBody(o)
+}
+
+// Read implements io.Reader. It hashes what it hands out.
+func (b *body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.stream == nil {
+		b.stream = b.newStream()
+	}
+	n, err := b.src.Read(p)
+	if n > 0 {
+		b.stream.write(p[:n])
+		if b.size += int64(n); b.size > b.max {
+			err = errTooLarge(b.size, b.max)
+		}
+	}
+	if err == io.EOF {
+		b.stream.sum(&b.digests, b.ask.algorithm)
+		if e := b.verify(); e != nil {
+			err = e
+		}
+	}
+	if err != nil {
+		b.err = bodyError(err)
+		b.close()
+	}
+	return n, b.err
+}
+
+// readAll reads a body of the announced length into buf, which is as long,
+// and hashes it in one go.
+func (b *body) readAll(buf []byte) error {
+	if b.err == nil {
+		b.err = b.fill(buf)
+	}
+	return b.err
+}
+
+func (b *body) fill(buf []byte) error {
+	if n, err := io.ReadFull(b.src, buf); n < len(buf) {
+		if err == io.ErrUnexpectedEOF || err == io.EOF {
+			err = fmt.Errorf("%d of %d bytes: %w", n, len(buf), auth.ErrIncompleteBody)
+		}
+		return bodyError(err)
+	}
+	if err := b.src.Finish(); err != nil {
+		return bodyError(err)
+	}
+	b.sumOnce(buf)
+	return b.verify()
+}
+
+// sumOnce hashes a body that is in memory.
+func (b *body) sumOnce(buf []byte) {
+	b.size = int64(len(buf))
+	if b.etag || b.ask.md5 != nil {
+		b.md5 = checksum.MD5Sum(buf)
+	}
+	if b.etag {
+		b.crc64 = crc64nvme.Checksum(buf)
+	}
+	switch alg := b.ask.algorithm; {
+	case alg == checksum.None:
+	case alg == checksum.CRC64NVME && b.etag:
+		b.checksum = appendCRC64(nil, b.crc64)
+	default:
+		h := checksum.New(alg)
+		h.Write(buf)
+		b.checksum = h.Sum(nil)
+	}
+}
+
+// verify compares what was computed with what the client promised.
+func (b *body) verify() error {
+	if b.length >= 0 && b.size != b.length {
+		return fmt.Errorf("%d of %d bytes: %w", b.size, b.length, auth.ErrIncompleteBody)
+	}
+	if b.size < b.min {
+		return errTooSmall(b.size, b.min)
+	}
+	return b.ask.verify(&b.digests, b.signed)
+}
+
+// streamHash hashes a stream once, chunk by chunk while it is in the cache.
+type streamHash struct {
+	md5   *checksum.MD5Hash
+	crc64 hash.Hash64
+	asked hash.Hash // nil where one of the others serves
+}
+
+func (b *body) newStream() *streamHash {
+	h := &streamHash{}
+	if b.etag || b.ask.md5 != nil {
+		h.md5 = b.pool.New(b.length)
+	}
+	if b.etag {
+		h.crc64 = crc64nvme.New()
+	}
+	if b.ask.algorithm != checksum.None && !(b.etag && b.ask.algorithm == checksum.CRC64NVME) {
+		h.asked = checksum.New(b.ask.algorithm)
+	}
+	return h
+}
+
+func (h *streamHash) write(p []byte) {
+	if h.md5 != nil {
+		h.md5.Write(p)
+	}
+	if h.crc64 != nil {
+		h.crc64.Write(p)
+	}
+	if h.asked != nil {
+		h.asked.Write(p)
+	}
+}
+
+// sum puts the digests into d.
+func (h *streamHash) sum(d *digests, asked checksum.Algorithm) {
+	if h.md5 != nil {
+		h.md5.Sum(d.md5[:0])
+	}
+	if h.crc64 != nil {
+		d.crc64 = h.crc64.Sum64()
+	}
+	switch {
+	case h.asked != nil:
+		d.checksum = h.asked.Sum(nil)
+	case asked == checksum.CRC64NVME:
+		d.checksum = appendCRC64(nil, d.crc64)
+	}
+}
+
+// readUpTo reads a body whose length nobody announced into buf. Where it does
+// not end within buf, buf is full and the rest is to be read from b.
+func (b *body) readUpTo(buf []byte) ([]byte, error) {
+	n, err := io.ReadFull(b, buf)
+	if b.err == io.EOF {
+		err = nil
+	}
+	return buf[:n], err
+}
+
+// close gives resources of hashing and of the source back. It may be called more than once.
+func (b *body) close() {
+	if b.stream != nil && b.stream.md5 != nil {
+		b.stream.md5.Close()
+		b.stream.md5 = nil
+	}
+	if closer, ok := b.src.(io.Closer); ok && !b.closed {
+		b.closed = true
+		closer.Close()
+	}
+}
+
+// etagHex returns the ETag of the plain bytes, without quotes.
+func (d *digests) etagHex() string { return hex.EncodeToString(d.md5[:]) }
+
+// bodyError tells a client's slow or broken connection from our own failures.
+func bodyError(err error) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: %w", auth.ErrIncompleteBody, err)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return s3err.RequestTimeout
+	}
+	return err
+}

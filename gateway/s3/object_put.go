@@ -1,0 +1,97 @@
+package s3
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"holdfast/gateway"
+	"holdfast/tracker"
+)
+
+// putObject serves PutObject: one body, one commit.
+func putObject(c *call) error {
+	b, err := c.bucketInfo()
+	if err != nil {
+		return err
+	}
+	r, err := c.newPut(b)
+	if err != nil {
+		return err
+	}
+	ask, err := c.askedChecksum()
+	if err != nil {
+		return err
+	}
+	body, err := c.openBody(bodyOptions{max: gateway.MaxPut, ask: ask, etag: true, needLength: true})
+	if err != nil {
+		return err
+	}
+	defer body.close()
+	res, err := c.putBody(r, body)
+	if err != nil {
+		return err
+	}
+	c.putHeaders(res, &r.Meta)
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// newPut reads the headers of a write into a request without bytes.
+func (c *call) newPut(b *tracker.Bucket) (*tracker.PutObject, error) {
+	r := &tracker.PutObject{Bucket: b.ID, Key: c.key, Conditions: c.writeConditions()}
+	var err error
+	if r.Headers, err = c.objectHeaders(); err != nil {
+		return nil, err
+	}
+	r.Class, err = c.storageClass()
+	return r, err
+}
+
+// putBody stores a body and commits it as the version that r describes.
+func (c *call) putBody(r *tracker.PutObject, body *body) (*tracker.PutResult, error) {
+	limit := 0
+	if r.Class == "" {
+		limit = c.s.cfg.InlineLimit
+	}
+	data, err := c.store(body, r.Bucket, r.Class, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer data.release()
+	r.Inline, r.Blobs = data.inline, data.blobs
+	r.Size, r.ETag = body.size, body.etagHex()
+	r.CRC64NVME, r.HasCRC64 = body.crc64, true
+	r.Checksum = tracker.Checksum{Algorithm: body.ask.algorithm, Value: body.checksum}
+	res, err := c.commitPut(r)
+	r.Inline = nil
+	if err == nil {
+		c.reportDamage(data.holes)
+	}
+	return res, err
+}
+
+// commitPut commits a version.
+func (c *call) commitPut(r *tracker.PutObject) (res *tracker.PutResult, err error) {
+	err = c.commit(func(ctx context.Context, m tracker.Mutation) (err error) {
+		r.Mutation = m
+		res, err = c.s.deps.Catalog.PutObject(ctx, r)
+		return err
+	})
+	return res, err
+}
+
+// putHeaders sets what S3 tells of an object that was just written.
+func (c *call) putHeaders(res *tracker.PutResult, m *tracker.Meta) {
+	w := &headerWriter{h: c.w.Header()}
+	w.set("Etag", quoted(res.ETag))
+	if name, value, kind := shownChecksum(m, 0); name != "" {
+		w.set(name, value)
+		w.set("X-Amz-Checksum-Type", kind)
+	}
+	if res.VersionID != "" {
+		w.set("X-Amz-Version-Id", res.VersionID)
+	}
+	w.set("X-Amz-Object-Size", strconv.FormatInt(m.Size, 10))
+	w.set("Content-Length", "0")
+}

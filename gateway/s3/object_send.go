@@ -1,0 +1,80 @@
+package s3
+
+import (
+	"fmt"
+	"hash"
+	"net/http"
+
+	"github.com/minio/crc64nvme"
+
+	"holdfast/internal/fault"
+	"holdfast/storage"
+	"holdfast/tracker"
+)
+
+// sendObject sends the range of the object as the answer's body. Nothing is
+// sent before the first bytes are there and good, so that an error until then
+// is answered as one; w holds the headers, which are taken back in that case.
+// A whole object is compared with its CRC64NVME before its last bytes go out,
+// so that a mismatch cuts the answer short.
+func (c *call) sendObject(w *headerWriter, b *tracker.Bucket, obj *tracker.Object, status int, r byteRange) error {
+	whole := r.n == obj.Size && obj.HasCRC64
+	if isInline(obj) {
+		if int64(len(obj.Inline)) != obj.Size || whole && crc64nvme.Checksum(obj.Inline) != obj.CRC64NVME {
+			w.undo()
+			return fmt.Errorf("inline bytes: %w", storage.ErrCorrupt)
+		}
+		c.w.WriteHeader(status)
+		_, err := c.w.Write(obj.Inline[r.off : r.off+r.n])
+		return sendError(err)
+	}
+	out := &objectSender{w: c.w, status: status, left: r.n}
+	if whole {
+		out.crc, out.want = crc64nvme.New(), obj.CRC64NVME
+	}
+	src := c.readObject(b, c.key, obj, r)
+	defer src.Close()
+	_, err := src.WriteTo(out)
+	if err != nil && !out.started {
+		w.undo()
+	}
+	return err
+}
+
+// errClientGone says that the client took no more of an answer.
+var errClientGone = fault.New(fault.Canceled, "s3.client-gone", "client went away")
+
+// sendError marks an error of the client's connection.
+func sendError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errClientGone, err)
+}
+
+// objectSender writes an object to the client and checks it on the way.
+type objectSender struct {
+	w       http.ResponseWriter
+	status  int
+	started bool
+	left    int64
+	crc     hash.Hash64 // nil: not compared
+	want    uint64
+}
+
+// Write implements io.Writer.
+func (s *objectSender) Write(p []byte) (int, error) {
+	s.left -= int64(len(p))
+	if s.crc != nil {
+		s.crc.Write(p)
+		if s.left == 0 && s.crc.Sum64() != s.want {
+			return 0, fmt.Errorf("CRC64NVME of the whole object: %w", storage.ErrCorrupt)
+		}
+	}
+	if !s.started {
+		s.started = true
+		s.w.WriteHeader(s.status)
+	}
+	n, err := s.w.Write(p)
+	return n, sendError(err)
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -233,9 +234,16 @@ func TestHungNode(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(4)
 				release := make(chan struct{})
-				block := hang
-				if deaf {
-					block = func(ctx context.Context, _ int) error { <-release; return ctx.Err() }
+				var healed atomic.Bool
+				block := func(ctx context.Context, k int) error {
+					switch {
+					case healed.Load():
+						return ctx.Err()
+					case deaf:
+						<-release
+						return ctx.Err()
+					}
+					return hang(ctx, k)
 				}
 				tc.harm(c.nodes[2], block)
 				data := content(tc.size)
@@ -248,8 +256,8 @@ func TestHungNode(t *testing.T) {
 					t.Errorf("%s, deaf %v: took %v", tc.name, deaf, took)
 				}
 				// The batch that the hung node holds must not be used again.
+				healed.Store(true)
 				for range 3 {
-					c.nodes[2].onCreate, c.nodes[2].onWrite, c.nodes[2].onSeal = nil, nil, nil
 					c.write(t, "rs-2+2", data)
 				}
 				if got, err := c.read(b.Blob, 0, -1, Options{}); err != nil || !bytes.Equal(got, data) {

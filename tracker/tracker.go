@@ -49,6 +49,7 @@ var (
 	ErrNoSuchNode      = fault.New(fault.NotFound, "tracker.no-such-node", "no such node")
 	ErrConflict        = fault.New(fault.Precondition, "tracker.conflict", "state changed meanwhile; read again and retry")
 	ErrInvalid         = fault.New(fault.Invalid, "tracker.invalid", "request is not valid")
+	ErrBadChecksum     = fault.New(fault.Invalid, "tracker.bad-checksum", "checksum of the whole object differs from the one given")
 	ErrTooLarge        = fault.New(fault.TooLarge, "tracker.command-too-large", "command is over 4 MiB")
 )
 

@@ -229,11 +229,10 @@ func (b *batch) count(st *bucketState, d usageRow) {
 
 // The operations of the change log.
 const (
-	changePut     = 1 // a new current version
-	changeMarker  = 2 // a new delete marker
-	changeRemove  = 3 // a version or marker was removed; seq names it
-	changeBucket  = 4 // a bucket was made, changed or removed
-	changeReplace = 5 // reserved
+	changePut    = 1 // a new current version
+	changeMarker = 2 // a new delete marker
+	changeRemove = 3 // a version or marker was removed; seq names it
+	changeBucket = 4 // a bucket was made, changed or removed
 )
 
 // changed writes a row of the change log: version u8 (1), operation u8, flags

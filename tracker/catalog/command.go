@@ -26,8 +26,9 @@ const (
 	opAdoptShard
 	opRaiseFence
 	opRaiseTime
+	opAddNode
 	opSetNode
-	opSetGroup
+	opAddGroup
 	opSweep
 	opDropGarbage
 	opTrimResults

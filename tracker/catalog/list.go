@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"bytes"
-	"strings"
 
 	"holdfast/tracker"
 	"holdfast/tracker/kv"
@@ -135,6 +134,3 @@ func (l *lister) add(e tracker.Entry, k []byte, a *attrs) {
 	l.spans = append(l.spans, s)
 	l.page.Entries = append(l.page.Entries, e)
 }
-
-// afterPrefix reports whether AfterPrefix passes key over.
-func afterPrefix(key, after string, on bool) bool { return on && strings.HasPrefix(key, after) }

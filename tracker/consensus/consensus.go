@@ -29,6 +29,7 @@ type Log interface {
 	// the command took effect, tracker.ErrTooLarge over 4 MiB,
 	// tracker.ErrCatalogFull when growth is set and a voter's disk is nearly
 	// full (the check is the proposer's; deletes and garbage pass with growth false).
+	// After an error cmd may still be on its way and must not be changed.
 	Propose(ctx context.Context, cmd []byte, growth bool) (any, error)
 	// Read returns a linearizable view under the leader's lease;
 	// release must be called once the view is no longer used.

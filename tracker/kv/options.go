@@ -48,6 +48,8 @@ type Options struct {
 	WAL bool
 	// NoFilters leaves out bloom filters, for a store without point reads.
 	NoFilters bool
+	// NoCompression stores blocks as they are, for rows that do not live long.
+	NoCompression bool
 	// MustExist refuses to make a new store.
 	MustExist bool
 	// ReadOnly opens without writing anything.
@@ -90,13 +92,17 @@ func (o Options) pebble(s *Store) *pebble.Options {
 		Logger:                      engineLogger{s},
 		EventListener:               &pebble.EventListener{BackgroundError: s.backgroundError},
 	}
+	compression := block.FastestCompression
+	if o.NoCompression {
+		compression = block.NoCompression
+	}
 	size := int64(4 << 20)
 	for i := range p.Levels {
 		p.TargetFileSizes[i] = size
 		p.Levels[i] = pebble.LevelOptions{
 			BlockSize:      8 << 10,
 			IndexBlockSize: 64 << 10,
-			Compression:    func() *sstable.CompressionProfile { return block.FastestCompression },
+			Compression:    func() *sstable.CompressionProfile { return compression },
 		}
 		if !o.NoFilters {
 			p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

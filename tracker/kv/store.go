@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,21 @@ func (s *Store) iter(r pebble.Reader, lower, upper []byte) (Iterator, error) {
 		return nil, s.fail(err)
 	}
 	return &iterator{Iterator: it, s: s}, nil
+}
+
+// LastKey returns a copy of the greatest key in [lower, upper).
+func (s *Store) LastKey(lower, upper []byte) (key []byte, ok bool, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, false, s.fail(err)
+	}
+	if ok = it.Last(); ok {
+		key = bytes.Clone(it.Key())
+	}
+	if err := it.Close(); err != nil {
+		return nil, false, s.fail(err)
+	}
+	return key, ok, nil
 }
 
 type iterator struct {

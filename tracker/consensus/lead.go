@@ -1,0 +1,175 @@
+package consensus
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"holdfast/tracker"
+)
+
+// leaderPatience bounds how long a call waits for a leader.
+const leaderPatience = 10 * time.Second
+
+// leader returns the voter that serves. It waits while one can be elected:
+// tracker.ErrNotLeader after that, tracker.ErrUnavailable at once where there
+// is no majority.
+func (l *Local) leader(ctx context.Context) (*voter, error) {
+	if v := l.lead.Load(); v != nil {
+		return v, nil
+	}
+	timer := time.NewTimer(leaderPatience)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		changed, closed := l.mu.changed, l.mu.closed
+		l.mu.Unlock()
+		if v := l.lead.Load(); v != nil {
+			return v, nil
+		}
+		if closed {
+			return nil, fmt.Errorf("%w: closed", tracker.ErrUnavailable)
+		}
+		if !l.hasQuorum() {
+			return nil, fmt.Errorf("%w: no majority of the catalog's copies", tracker.ErrUnavailable)
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return nil, tracker.ErrNotLeader
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// follow turns what Raft says of a voter's leadership into who serves.
+func (l *Local) follow(v *voter) {
+	for {
+		select {
+		case leads := <-v.notify:
+			if leads {
+				l.gained(v)
+			} else {
+				l.lost(v)
+			}
+		case <-v.dead:
+			return
+		}
+	}
+}
+
+// gained lets v serve once it has applied all that was committed before it.
+func (l *Local) gained(v *voter) {
+	term := v.raft.CurrentTerm()
+	if err := v.wait(v.raft.Barrier(0)); err != nil {
+		return
+	}
+	if v.raft.State() != raft.Leader || v.raft.CurrentTerm() != term || v.suspended.Load() {
+		return
+	}
+	v.serving.Store(term)
+	l.lead.Store(v)
+	if v.isDead() || v.suspended.Load() {
+		l.lead.CompareAndSwap(v, nil)
+		return
+	}
+	l.stats.elections.Add(1)
+	v.log.Info().Uint64("term", term).Msg("copy of the catalog leads")
+	l.changed()
+}
+
+func (l *Local) lost(v *voter) {
+	v.serving.Store(0)
+	l.lead.CompareAndSwap(v, nil)
+	l.kick()
+}
+
+// elector has a leader elected as soon as there is none, instead of after
+// Raft's heartbeat timeout: every voter is here, so it is known which one is
+// most advanced, and Raft elects at once whom it is told to (TimeoutNow).
+// Reads stay safe, because they compare terms and trust no lease (see Read).
+func (l *Local) elector() {
+	const patience = 300 * time.Millisecond
+	for {
+		select {
+		case <-l.nudge:
+		case <-l.ctx.Done():
+			return
+		}
+		for l.lead.Load() == nil && l.ctx.Err() == nil {
+			if !l.hasQuorum() {
+				l.quorumLost()
+				l.changed()
+				break
+			}
+			l.mu.Lock()
+			changed := l.mu.changed
+			l.mu.Unlock()
+			l.elect()
+			select {
+			case <-changed:
+			case <-time.After(patience):
+			case <-l.ctx.Done():
+			}
+		}
+	}
+}
+
+// elect asks the most advanced voter to lead, if none does.
+func (l *Local) elect() {
+	v, leads := l.candidate()
+	switch {
+	case v == nil:
+	case leads:
+		if term := v.serving.Load(); term != 0 && l.isCurrent(v, term) {
+			l.lead.Store(v)
+			l.changed()
+		}
+	default:
+		req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
+		if err := l.control.TimeoutNow(raft.ServerID(v.server), v.trans.LocalAddr(), req, &raft.TimeoutNowResponse{}); err != nil {
+			v.log.Debug().Err(err).Msg("cannot ask a copy to lead")
+		}
+	}
+}
+
+// candidate returns the voter that leads already, or else should; nil if too
+// few can answer now.
+func (l *Local) candidate() (best *voter, leads bool) {
+	for _, s := range l.quorum.Load().sets {
+		n := 0
+		for _, v := range s.known {
+			if !v.runs() {
+				continue
+			}
+			n++
+			if v.raft.State() == raft.Leader {
+				return v, true
+			}
+			if best == nil || best.behind(v) {
+				best = v
+			}
+		}
+		if n < s.need {
+			return nil, false
+		}
+	}
+	return best, false
+}
+
+func (v *voter) runs() bool {
+	return v.raft != nil && !v.isDead() && v.cause() == nil && !v.suspended.Load()
+}
+
+// LeaderEpoch implements Log.
+func (l *Local) LeaderEpoch() (uint64, bool) {
+	v := l.lead.Load()
+	if v == nil {
+		return 0, false
+	}
+	term := v.serving.Load()
+	return term, term != 0 && l.isCurrent(v, term)
+}

@@ -1,0 +1,111 @@
+package consensus
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// spaceState is what is known of a voter's disk.
+type spaceState struct {
+	full atomic.Bool
+	busy atomic.Bool // a measurement runs
+}
+
+// measureSpace asks for the free space of each disk. A disk that hangs holds
+// up nothing but its own answer.
+func (l *Local) measureSpace() {
+	for _, v := range l.voters() {
+		if v.runs() && v.space.busy.CompareAndSwap(false, true) {
+			go func() {
+				defer v.space.busy.Store(false)
+				l.measure(v)
+			}()
+		}
+	}
+}
+
+func (l *Local) measure(v *voter) {
+	free, total, err := l.cfg.Space(v.Voter)
+	if err != nil {
+		v.log.Debug().Err(err).Msg("cannot measure the disk of a copy")
+		return
+	}
+	full := total > 0 && free < max(l.cfg.MinFree, total/100*3)
+	if v.space.full.Swap(full) != full {
+		v.log.Warn().Bool("full", full).Uint64("bytes", free).Msg("disk of a copy of the catalog")
+	}
+}
+
+// isFull reports whether any voter's disk is nearly full, as of the last
+// measurement; that is at most a second old while there are proposals.
+func (l *Local) isFull() bool {
+	q := l.quorum.Load()
+	if q == nil {
+		return false
+	}
+	for _, s := range q.sets {
+		for _, v := range s.known {
+			if v.space.full.Load() && !v.isDead() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ballastMinDisk is the smallest disk that gets a ballast file.
+const ballastMinDisk = 16 << 30
+
+// keepBallast makes a voter's ballast file where the disk is roomy.
+func (l *Local) keepBallast(v *voter) {
+	free, total, err := l.cfg.Space(v.Voter)
+	if err != nil || l.cfg.BallastBytes < 0 || total < ballastMinDisk ||
+		free < 2*max(l.cfg.MinFree, total/100*3)+uint64(l.cfg.BallastBytes) {
+		return
+	}
+	if info, err := v.FS.Stat(v.path("ballast")); err == nil && info.Size() >= l.cfg.BallastBytes {
+		return
+	}
+	if err := writeBallast(v.FS, v.path("ballast"), l.cfg.BallastBytes, v.dead); err != nil {
+		v.log.Warn().Err(err).Msg("cannot write the ballast file")
+	}
+}
+
+// writeBallast writes bytes that no file system can compress away.
+func writeBallast(fs vfs.FS, path string, size int64, stop <-chan struct{}) (err error) {
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	rnd := rand.NewChaCha8([32]byte{})
+	for size > 0 {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		n, err := io.CopyN(onlyWriter{f}, rnd, min(size, 1<<20))
+		if err != nil {
+			return err
+		}
+		size -= n
+	}
+	return f.Sync()
+}
+
+// DropBallast gives the ballast files up, so that there is room to delete and
+// compact on a full disk. They are made again at a start with enough room.
+func (l *Local) DropBallast() error {
+	var errs []error
+	for _, v := range l.voters() {
+		if _, err := v.FS.Stat(v.path("ballast")); err == nil {
+			errs = append(errs, v.FS.Remove(v.path("ballast")))
+		}
+	}
+	return errors.Join(errs...)
+}

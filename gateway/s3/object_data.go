@@ -53,7 +53,10 @@ func (d *dataPath) close() {
 
 // Close waits for what requests left behind on slow nodes. The HTTP server has
 // to be shut down before.
-func (s *Server) Close() { s.blobs.close() }
+func (s *Server) Close() error {
+	s.blobs.close()
+	return nil
+}
 
 // stored is a body's bytes, written and ready for a commit.
 type stored struct {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -227,11 +228,14 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// logBuffer keeps the last megabyte or so of what a process wrote.
+// logBuffer keeps the last megabyte or so of what a process wrote, and every
+// line that speaks of a panic.
 type logBuffer struct {
 	mu struct {
 		sync.Mutex
-		b bytes.Buffer
+		b      bytes.Buffer
+		line   []byte // the last line so far
+		panics []string
 	}
 }
 
@@ -241,7 +245,36 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	if l.mu.b.Len() > 1<<20 {
 		l.mu.b.Next(512 << 10)
 	}
+	for rest := p; len(rest) > 0; {
+		line, after, whole := bytes.Cut(rest, []byte("\n"))
+		l.mu.line = append(l.mu.line, line...)
+		if rest = after; !whole {
+			break
+		}
+		if bytes.Contains(l.mu.line, []byte("panic")) && len(l.mu.panics) < 20 {
+			l.mu.panics = append(l.mu.panics, string(l.mu.line))
+		}
+		l.mu.line = l.mu.line[:0]
+	}
 	return l.mu.b.Write(p)
+}
+
+// Panics returns the lines of the log, since the first start, that speak of a
+// panic; at most 20.
+func (s *Server) Panics() []string {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	return slices.Clone(s.log.mu.panics)
+}
+
+// OpenFiles counts the process's open files, sockets among them.
+func (s *Server) OpenFiles() int {
+	s.t.Helper()
+	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return len(names)
 }
 
 func (l *logBuffer) tail(n int) string {

@@ -1,0 +1,248 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"holdfast/erasure"
+	"holdfast/internal/clock"
+	"holdfast/storage"
+	"holdfast/tracker"
+)
+
+// CensusConfig is what the census is told.
+type CensusConfig struct {
+	Every time.Duration // from the end of one to the begin of the next
+	Batch int           // blobs in one step
+	// Rest is how many times as long as it took a census rests at least, so
+	// that a big catalog is not read all the time.
+	Rest int
+	Poll time.Duration // how often the cluster map is looked at
+}
+
+// DefaultCensus is the usual configuration.
+func DefaultCensus() CensusConfig {
+	return CensusConfig{Every: time.Hour, Batch: 4096, Rest: 200, Poll: 5 * time.Second}
+}
+
+// census reads every blob's row and enters into the repair table those that
+// have holes or are placed on nodes that are gone or drained. It counts the
+// blobs under their target. It runs when a term begins, whenever a node's
+// state or the set of nodes changes, when repair has emptied its table, and
+// every so often. It also takes in the damage reports.
+type census struct {
+	cfg   CensusConfig
+	c     Cluster
+	store Store
+	clk   clock.Clock
+	table *table
+	seed  maphash.Seed
+	mu    struct {
+		sync.Mutex
+		running bool
+		dirty   bool           // run again, soon
+		at      storage.BlobID // next id
+		began   time.Time
+		ended   time.Time
+		took    time.Duration
+		states  uint64 // fingerprint of the map it ran under
+		done    uint64 // the table's count when it ended
+		run     tally
+		last    tally
+		passes  uint64
+	}
+}
+
+// tally is what a census counts.
+type tally struct {
+	blobs int64
+	away  int64 // of which a shard is on a node that is down, and nothing else is wrong
+	spill int64 // under their target, and not in the table for want of room
+}
+
+func (w *census) Name() string          { return "census" }
+func (w *census) Wake() <-chan struct{} { return w.c.DamageReady() }
+func (w *census) Width() int            { return 1 }
+
+// Begin starts over: what a former leader knew is not known here.
+func (w *census) Begin(uint64) {
+	w.table.reset()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.running, w.mu.dirty = false, true
+}
+
+func (w *census) Queue() tracker.Queue {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	q := tracker.Queue{Done: w.mu.passes}
+	if w.mu.running {
+		q.Length, q.Oldest = 1, w.mu.began.UnixMilli()
+	}
+	return q
+}
+
+func (w *census) Note() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.running {
+		return fmt.Sprintf("%d blobs read, about %d to come", w.mu.run.blobs, max(w.mu.last.blobs-w.mu.run.blobs, 0))
+	}
+	return fmt.Sprintf("%d blobs read in %v", w.mu.last.blobs, w.mu.took.Round(time.Millisecond))
+}
+
+// Below counts the blobs under their target: those in the table that are
+// known to be, those there was no room for, and those whose only fault is
+// that a node is down.
+func (w *census) Below() int64 {
+	s := w.table.stats()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t := w.mu.last
+	if w.mu.running {
+		t.away, t.spill = max(t.away, w.mu.run.away), max(t.spill, w.mu.run.spill)
+	}
+	return s.below + t.away + t.spill
+}
+
+// Complete tells whether a census has ended in this term and nothing has
+// changed since.
+func (w *census) Complete() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.mu.running && !w.mu.dirty
+}
+
+// fingerprint is a hash of what a census depends on in the map.
+func (w *census) fingerprint(m *tracker.Map) uint64 {
+	var h maphash.Hash
+	h.SetSeed(w.seed)
+	for i := range m.Nodes {
+		n := &m.Nodes[i]
+		fmt.Fprintf(&h, "%d %d %t;", n.ID, n.State, n.ReadOnly)
+	}
+	return h.Sum64()
+}
+
+// Step reads the next blobs of a census, or judges whether to begin one.
+func (w *census) Step(ctx context.Context) (time.Duration, error) {
+	w.intake()
+	_, m, err := w.c.Plan(ctx)
+	if err != nil {
+		return 0, err
+	}
+	states, now := w.fingerprint(m), w.clk.Now()
+	w.mu.Lock()
+	if states != w.mu.states {
+		w.mu.states, w.mu.dirty = states, true
+		w.mu.running = false
+	}
+	if !w.mu.running {
+		if !w.wanted(now) {
+			w.mu.Unlock()
+			return w.cfg.Poll, nil
+		}
+		if w.mu.dirty {
+			w.table.hurry(now)
+		}
+		w.mu.running, w.mu.dirty, w.mu.began, w.mu.run, w.mu.at = true, false, now, tally{}, storage.BlobID{}
+	}
+	at := w.mu.at
+	w.mu.Unlock()
+	if w.table.full(w.cfg.Batch) && w.table.stats().dead == 0 {
+		return w.cfg.Poll, nil // repair must make room first
+	}
+	blobs, _, err := w.store.Blobs(ctx, storage.IDRange{From: at}, w.cfg.Batch)
+	if err != nil {
+		return 0, err
+	}
+	var t tally
+	for i := range blobs {
+		w.enter(&blobs[i], m, now, &t)
+	}
+	return w.advance(blobs, t), nil
+}
+
+// wanted tells whether a census should begin. w.mu is held.
+func (w *census) wanted(now time.Time) bool {
+	rest := now.Sub(w.mu.ended)
+	switch {
+	case w.mu.dirty:
+		return true
+	case rest >= w.cfg.Every && rest >= time.Duration(w.cfg.Rest)*w.mu.took:
+		return true
+	case rest < w.mu.took*10 || rest < w.cfg.Poll:
+		return false
+	}
+	s := w.table.stats()
+	return s.length == 0 && (s.done != w.mu.done || w.mu.last.spill > 0)
+}
+
+// enter judges one blob by its row and the map.
+func (w *census) enter(b *Blob, m *tracker.Map, now time.Time, t *tally) {
+	if b.Dying {
+		return
+	}
+	t.blobs++
+	ok, absent, below, moves := 0, 0, false, false
+	for _, p := range b.Shards {
+		switch placed(m, p) {
+		case good:
+			ok++
+		case leaving:
+			ok++
+			moves = true
+		case away:
+			absent++
+		default:
+			below = true
+		}
+	}
+	switch {
+	case below || moves:
+		if !w.table.add(b.ID, now, ok-int(b.Scheme.Data), below) && below {
+			t.spill++
+		}
+	case absent > 0 && !w.table.has(b.ID):
+		t.away++
+	}
+}
+
+// advance notes what was read and ends the census where nothing is left.
+func (w *census) advance(blobs []Blob, t tally) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.run.blobs += t.blobs
+	w.mu.run.away += t.away
+	w.mu.run.spill += t.spill
+	if len(blobs) == w.cfg.Batch {
+		w.mu.at = next(blobs[len(blobs)-1].ID)
+		return 0
+	}
+	now := w.clk.Now()
+	w.mu.running, w.mu.ended, w.mu.took = false, now, now.Sub(w.mu.began)
+	w.mu.last, w.mu.done = w.mu.run, w.table.stats().done
+	w.mu.passes++
+	return w.cfg.Poll
+}
+
+// next is the least id over id.
+func next(id storage.BlobID) storage.BlobID {
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i]++; id[i] != 0 {
+			break
+		}
+	}
+	return id
+}
+
+// intake moves damage reports into the repair table.
+func (w *census) intake() {
+	now := w.clk.Now()
+	for _, d := range w.c.TakeDamage() {
+		w.table.add(d.Shard.Blob, now, erasure.MaxWidth, false, report{shard: d.Shard, node: d.Node})
+	}
+}

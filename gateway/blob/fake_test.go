@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"holdfast/erasure"
 	"holdfast/erasure/frame"
@@ -194,13 +195,20 @@ type cluster struct {
 	grants uint64
 }
 
+// newCluster waits for nodes as long as a busy machine may take.
 func newCluster(n int) *cluster {
+	long := time.Minute
+	return newTimed(n, Config{Straggler: long, StragglerMax: long, Stall: long, Idle: long, Hedge: long, HedgeMax: long})
+}
+
+// newTimed is for tests in synthetic time.
+func newTimed(n int, cfg Config) *cluster {
 	c := &cluster{off: map[storage.NodeID]bool{}}
 	for i := range n {
 		c.nodes = append(c.nodes, &fakeNode{id: storage.NodeID(i + 1), shards: map[storage.ShardID][]byte{}, expiry: map[storage.ShardID]int64{}})
 	}
 	d := Deps{Clock: clock.System{}, Codecs: stripe.NewCodecs()}
-	c.writer, c.reader = NewWriter(DefaultConfig(), d, nil), NewReader(DefaultConfig(), d)
+	c.writer, c.reader = NewWriter(cfg, d, nil), NewReader(cfg, d)
 	return c
 }
 

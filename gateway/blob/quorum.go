@@ -16,31 +16,33 @@ const abortWait = time.Second
 // the end of the stream, those that are not sealed a straggler's time after
 // the quorum. It returns an error once the quorum cannot be reached.
 func (u *upload) await(ctx context.Context, reached func(*sender) bool, end bool) error {
-	var quorumAt time.Time
+	var quorumAt, alarmAt time.Time
+	var alarm <-chan time.Time
 	for {
-		next, ready, err := u.judge(reached, end, &quorumAt)
-		if err != nil || ready {
-			return u.orLost(ctx, err)
+		now := u.w.clock.Now()
+		next, ready, lost := u.judge(reached, end, now, &quorumAt)
+		switch {
+		case lost:
+			return u.lost(ctx)
+		case ready:
+			return nil
+		}
+		if alarm == nil || next.Before(alarmAt) {
+			alarmAt, alarm = next, u.w.clock.After(next.Sub(now))
 		}
 		select {
 		case <-u.wake:
-		case <-u.w.clock.After(next):
+		case <-alarm:
+			alarm = nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-func (u *upload) orLost(ctx context.Context, err error) error {
-	if err != nil {
-		return u.lost(ctx)
-	}
-	return nil
-}
-
-// judge looks at the senders once. next is when to look again at the latest.
-func (u *upload) judge(reached func(*sender) bool, end bool, quorumAt *time.Time) (next time.Duration, ready bool, err error) {
-	now := u.w.clock.Now()
+// judge looks at the senders once: whether all that are not given up have
+// reached the goal, or too few are left; else when to look again at the latest.
+func (u *upload) judge(reached func(*sender) bool, end bool, now time.Time, quorumAt *time.Time) (next time.Time, ready, lost bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	quorum, there, live := u.grant.Scheme.Quorum(), 0, 0
@@ -55,29 +57,29 @@ func (u *upload) judge(reached func(*sender) bool, end bool, quorumAt *time.Time
 	if there >= quorum && quorumAt.IsZero() {
 		*quorumAt = now
 	}
-	next = u.w.cfg.Idle
+	next = now.Add(u.w.cfg.Idle)
 	for i := range u.senders {
 		s := &u.senders[i]
 		if s.state != running || reached(s) {
 			continue
 		}
-		left := u.limit(s, end, *quorumAt).Sub(now)
-		if left > 0 {
-			next = min(next, left)
+		if limit := u.limit(s, end, *quorumAt); limit.After(now) {
+			if limit.Before(next) {
+				next = limit
+			}
 			continue
 		}
 		live--
 		s.state, s.err = dropped, ErrStalled
-		s.cancel()
+		if s.cancel != nil {
+			s.cancel()
+		}
 		if end {
 			// What it took so far counts, or a slow group would never be waited for.
 			u.w.groups.get(u.grant.Blob.Group()).observe(now.Sub(s.at))
 		}
 	}
-	if live < quorum {
-		return 0, false, ErrQuorum
-	}
-	return next, there == live, nil
+	return next, there == live, live < quorum
 }
 
 // limit is when a sender that has not reached the goal is given up.
@@ -104,20 +106,11 @@ func (u *upload) limit(s *sender, end bool, quorumAt time.Time) time.Time {
 // abort cancels every sender and waits, not for long, until they have
 // discarded what they wrote.
 func (u *upload) abort() {
-	u.mu.Lock()
-	for i := range u.senders {
-		u.senders[i].cancel()
-	}
-	u.mu.Unlock()
+	u.cancel()
 	late := u.w.clock.After(abortWait)
 	for {
 		u.mu.Lock()
-		left := 0
-		for i := range u.senders {
-			if !u.senders[i].exited {
-				left++
-			}
-		}
+		left := u.count(func(s *sender) bool { return !s.exited })
 		u.mu.Unlock()
 		if left == 0 {
 			return

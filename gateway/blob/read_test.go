@@ -310,7 +310,7 @@ func TestHedge(t *testing.T) {
 			for _, at := range []int{0, 9} {
 				synctest.Test(t, func(t *testing.T) {
 					s := mustScheme(scheme)
-					c := newCluster(s.Width())
+					c := newTimed(s.Width(), DefaultConfig())
 					data := content(int(30 * s.StripeSize()))
 					b := c.write(t, scheme, data)
 					release := make(chan struct{})
@@ -356,7 +356,7 @@ func TestHedge(t *testing.T) {
 func TestHungWithoutSpare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(4)
+		c := newTimed(4, DefaultConfig())
 		b := c.write(t, "rs-2+2", content(1000))
 		for _, n := range c.nodes[1:] {
 			n.onOpen = hang

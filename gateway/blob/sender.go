@@ -23,9 +23,10 @@ type sender struct {
 	u      *upload
 	index  uint8
 	place  storage.Placement
-	jobs   chan job // capacity 2: never blocks, there are two batches
+	first  job
+	jobs   chan job // after the first; capacity 2: never blocks, there are two batches
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelFunc // nil: ctx is the upload's
 
 	// Guarded by upload.mu.
 	state  phase
@@ -93,8 +94,21 @@ func (s *sender) run() {
 		s.state, s.expiry = sealed, expiry
 		u.w.groups.get(u.grant.Blob.Group()).observe(u.w.clock.Now().Sub(s.at))
 	}
+	wake := s.state != sealed || u.count(func(s *sender) bool { return s.state == sealed }) >= u.grant.Scheme.Quorum()
 	u.mu.Unlock()
-	u.signal()
+	if wake {
+		u.signal()
+	}
+}
+
+// count counts senders. u.mu is held.
+func (u *upload) count(is func(*sender) bool) (n int) {
+	for i := range u.senders {
+		if is(&u.senders[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *sender) send() (expiry int64, err error) {
@@ -106,14 +120,7 @@ func (s *sender) send() (expiry int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for {
-		var j job
-		select {
-		case j = <-s.jobs:
-		case <-s.ctx.Done():
-			w.Abort()
-			return 0, s.ctx.Err()
-		}
+	for j := s.first; ; {
 		if len(j.run) > 0 {
 			if _, err := w.Write(j.run); err != nil {
 				w.Abort()
@@ -122,6 +129,12 @@ func (s *sender) send() (expiry int64, err error) {
 		}
 		if !j.seal {
 			s.progress(j.n)
+			select {
+			case j = <-s.jobs:
+			case <-s.ctx.Done():
+				w.Abort()
+				return 0, s.ctx.Err()
+			}
 			continue
 		}
 		// A node that was given up must not leave a shard behind if it can
@@ -135,12 +148,17 @@ func (s *sender) send() (expiry int64, err error) {
 	}
 }
 
-// progress notes that batch n was written, and so is nobody's any more.
+// progress notes that batch n was written, and so is nobody's any more. The
+// upload need not know before a quorum is as far.
 func (s *sender) progress(n int) {
-	s.u.mu.Lock()
-	s.done, s.at = n, s.u.w.clock.Now()
-	s.u.mu.Unlock()
-	s.u.signal()
+	u := s.u
+	u.mu.Lock()
+	s.done, s.at = n, u.w.clock.Now()
+	wake := u.count(func(s *sender) bool { return s.done >= n }) >= u.grant.Scheme.Quorum()
+	u.mu.Unlock()
+	if wake {
+		u.signal()
+	}
 }
 
 // renew hands the newest ticket to the shard's writer, and returns the expiry
@@ -159,13 +177,19 @@ func (s *sender) renew(w storage.ShardWriter) int64 {
 	return first
 }
 
-// start starts a sender for each shard.
-func (u *upload) start(ctx context.Context) {
+// start starts a sender for each shard, with the first batch, whose
+// contexts are apart if there are more: one that is given up is cancelled at
+// once while the others go on.
+func (u *upload) start(ctx context.Context, b *stripe.Batch, last bool) {
+	ctx, u.cancel = context.WithCancel(ctx)
 	now := u.w.clock.Now()
 	for i := range u.senders {
 		s := &u.senders[i]
-		s.ctx, s.cancel = context.WithCancel(ctx)
-		s.jobs, s.at = make(chan job, 2), now
+		s.ctx, s.at, s.first = ctx, now, u.job(s, b, 1, last)
+		if !last {
+			s.jobs = make(chan job, 2)
+			s.ctx, s.cancel = context.WithCancel(ctx)
+		}
 	}
 	u.w.wg.Add(len(u.senders))
 	for i := range u.senders {
@@ -173,7 +197,7 @@ func (u *upload) start(ctx context.Context) {
 	}
 }
 
-// hand gives batch n to every sender that is still wanted.
+// hand gives batch n, after the first, to every sender that is still wanted.
 func (u *upload) hand(b *stripe.Batch, n int, last bool) {
 	now := u.w.clock.Now()
 	u.mu.Lock()
@@ -184,15 +208,19 @@ func (u *upload) hand(b *stripe.Batch, n int, last bool) {
 			u.enc.Drop(s.index)
 			continue
 		}
-		j := job{run: b.Shard(int(s.index)), n: n, seal: last}
-		if last {
-			j.sum = u.seal(int(s.index))
-		}
 		if s.done == n-1 {
 			s.at = now // it was waiting for us
 		}
-		s.jobs <- j
+		s.jobs <- u.job(s, b, n, last)
 	}
+}
+
+func (u *upload) job(s *sender, b *stripe.Batch, n int, last bool) job {
+	j := job{run: b.Shard(int(s.index)), n: n, seal: last}
+	if last {
+		j.sum = u.seal(int(s.index))
+	}
+	return j
 }
 
 func (u *upload) seal(i int) storage.Seal {

@@ -94,7 +94,8 @@ type upload struct {
 	size    int64
 	renewAt time.Time
 	senders []sender
-	wake    chan struct{} // capacity 1: a sender's state changed
+	wake    chan struct{} // capacity 1: senders' states have changed
+	cancel  context.CancelFunc
 
 	mu     sync.Mutex // guards ticket and the senders' states
 	ticket storage.Ticket
@@ -142,11 +143,13 @@ func (u *upload) single(ctx context.Context, b *stripe.Batch) error {
 // stream sends b, and what follows it in src, to all nodes.
 func (u *upload) stream(ctx context.Context, src io.Reader, b *stripe.Batch, last bool) error {
 	u.wake = make(chan struct{}, 1)
-	u.start(ctx)
+	u.start(ctx, b, last)
 	held := make([]*stripe.Batch, 0, 2) // handed out, by number
 	err := func() error {
 		for n := 1; ; n++ {
-			u.hand(b, n, last)
+			if n > 1 {
+				u.hand(b, n, last)
+			}
 			held = append(held, b)
 			if last {
 				return u.await(ctx, func(s *sender) bool { return s.state == sealed }, true)
@@ -195,12 +198,12 @@ func (u *upload) reuse(held []*stripe.Batch, n int) (*stripe.Batch, []*stripe.Ba
 // settle ends the senders' contexts and gives back the batches that nobody
 // holds.
 func (u *upload) settle(held []*stripe.Batch) {
+	u.cancel()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	free := true
 	for i := range u.senders {
 		s := &u.senders[i]
-		s.cancel()
 		free = free && (s.exited || s.state == sealed)
 		if s.state == running {
 			s.state, s.err = dropped, ErrStalled

@@ -190,7 +190,7 @@ func TestSourceFails(t *testing.T) {
 func TestWriteCanceled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(3)
+		c := newTimed(3, DefaultConfig())
 		for _, n := range c.nodes {
 			n.onSeal = hang
 		}
@@ -232,7 +232,7 @@ func TestHungNode(t *testing.T) {
 	} {
 		for _, deaf := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(4)
+				c := newTimed(4, DefaultConfig())
 				release := make(chan struct{})
 				var healed atomic.Bool
 				block := func(ctx context.Context, k int) error {
@@ -275,7 +275,7 @@ func TestHungNode(t *testing.T) {
 func TestStragglerTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(3)
+		c := newTimed(3, DefaultConfig())
 		late := func(d time.Duration) func(context.Context, int) error {
 			return func(ctx context.Context, _ int) error {
 				select {
@@ -307,7 +307,7 @@ func TestStragglerTime(t *testing.T) {
 func TestNoQuorumProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(3)
+		c := newTimed(3, DefaultConfig())
 		c.nodes[0].onSeal, c.nodes[1].onSeal = hang, hang
 		started := time.Now()
 		_, _, err := c.writer.Write(t.Context(), c.grant("rep-3"), c, bytes.NewReader(content(10)), 10)
@@ -338,7 +338,7 @@ func (s *slowSource) Read(p []byte) (int, error) {
 func TestSlowClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(4)
+		c := newTimed(4, DefaultConfig())
 		data := content(6 << 20)
 		_, holes, err := c.writer.Write(t.Context(), c.grant("rs-2+2"), c, &slowSource{data, 40 * time.Second}, -1)
 		if err != nil || len(holes) != 0 {
@@ -354,7 +354,7 @@ func TestRenewal(t *testing.T) {
 	t.Parallel()
 	for _, deaf := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newCluster(3)
+			c := newTimed(3, DefaultConfig())
 			renewed := 0
 			c.writer.renew = func(_ context.Context, old *storage.Ticket) (*storage.Ticket, error) {
 				if left := time.UnixMilli(old.Expiry).Sub(time.Now()); left > 20*time.Minute || left < 15*time.Minute {

@@ -183,7 +183,7 @@ func (x *Index) Append(puts []*Put, pos Loc) error {
 // is not known counts as new. pos is as for Append.
 func (x *Index) Recover(p *Put, pos Loc, rebuild bool) error {
 	return x.change(false, func(c *change) error {
-		old, found, err := x.Get(p.ID)
+		old, found, err := x.get(p.ID)
 		switch {
 		case err != nil:
 			return err
@@ -211,7 +211,7 @@ func (c *change) append(p *Put, isNew bool) error {
 	if !p.Copy || isNew {
 		return c.add(&p.Entry)
 	}
-	old, found, err := c.x.Get(p.ID)
+	old, found, err := c.x.get(p.ID)
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (x *Index) each(ids []storage.ShardID, fn func(*change, *Entry) error) erro
 					continue
 				}
 				seen[id] = true
-				e, ok, err := x.Get(id)
+				e, ok, err := x.get(id)
 				if err == nil && ok {
 					err = fn(c, &e)
 				}

@@ -21,6 +21,7 @@ import (
 	pvfs "github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 
+	"holdfast/internal/fault"
 	"holdfast/storage"
 )
 
@@ -55,6 +56,8 @@ type Index struct {
 	log     zerolog.Logger
 	failure atomic.Pointer[error]
 	synced  atomic.Uint64 // the last synced change that is durable
+	life    sync.RWMutex  // read-held by calls of the engine, so that Close waits for them
+	closed  bool          // guarded by life
 
 	mu struct {
 		sync.Mutex // also held while a batch is applied, so that counters and rows agree; never while one is synced
@@ -100,7 +103,7 @@ func Open(o Options) (*Index, error) {
 	for i := range po.Levels {
 		po.Levels[i] = pebble.LevelOptions{BlockSize: 8 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
 	}
-	err := x.guard(func() (err error) {
+	err := x.rescue(func() (err error) {
 		x.db, err = pebble.Open(o.Dir, po)
 		return err
 	})
@@ -113,13 +116,22 @@ func Open(o Options) (*Index, error) {
 	return x, nil
 }
 
-// Close closes the database. After a failure of the engine it leaves it open,
-// since the engine may hold its own locks.
+// ErrClosed is returned after Close.
+var ErrClosed = fault.New(fault.Unavailable, "storage.index-closed", "index is closed")
+
+// Close waits for calls in progress and closes the database. After a failure
+// of the engine it leaves it open, since the engine may hold its own locks.
 func (x *Index) Close() error {
 	if x.Err() != nil {
 		return nil
 	}
-	return x.guard(x.db.Close)
+	x.life.Lock()
+	defer x.life.Unlock()
+	if x.closed {
+		return nil
+	}
+	x.closed = true
+	return x.rescue(x.db.Close)
 }
 
 // Err returns the error that ended the index, nil while it is well.
@@ -141,9 +153,22 @@ func (x *Index) fail(err error) error {
 // fatal carries an error of the engine out of a call that cannot return one.
 type fatal struct{ error }
 
-// guard runs a call of the engine and turns the panics by which it reports
-// I/O errors into the error that ends the index.
-func (x *Index) guard(call func() error) (err error) {
+// guard runs a call of the engine. It does not nest.
+func (x *Index) guard(call func() error) error {
+	x.life.RLock()
+	defer x.life.RUnlock()
+	if err := x.Err(); err != nil {
+		return err
+	}
+	if x.closed {
+		return fmt.Errorf("index %s: %w", x.dir, ErrClosed)
+	}
+	return x.rescue(call)
+}
+
+// rescue turns the panics by which the engine reports I/O errors into the
+// error that ends the index.
+func (x *Index) rescue(call func() error) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -157,9 +182,6 @@ func (x *Index) guard(call func() error) (err error) {
 			panic(r)
 		}
 	}()
-	if err := x.Err(); err != nil {
-		return err
-	}
 	return call()
 }
 
@@ -211,21 +233,26 @@ func (x *Index) Position() Loc {
 
 // Get returns the entry of a shard and whether there is one.
 func (x *Index) Get(id storage.ShardID) (e Entry, ok bool, err error) {
-	var key [shardKeySize]byte
-	putShardKey(&key, id)
-	err = x.guard(func() error {
-		v, closer, err := x.db.Get(key[:])
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		e, err = decodeEntry(id, v)
-		ok = err == nil
-		return errors.Join(err, closer.Close())
+	err = x.guard(func() (err error) {
+		e, ok, err = x.get(id)
+		return err
 	})
 	return e, ok, err
+}
+
+// get is Get within a guard.
+func (x *Index) get(id storage.ShardID) (e Entry, ok bool, err error) {
+	var key [shardKeySize]byte
+	putShardKey(&key, id)
+	v, closer, err := x.db.Get(key[:])
+	if errors.Is(err, pebble.ErrNotFound) {
+		return Entry{}, false, nil
+	}
+	if err != nil {
+		return Entry{}, false, err
+	}
+	e, err = decodeEntry(id, v)
+	return e, err == nil, errors.Join(err, closer.Close())
 }
 
 // Scan calls fn for the entries of a range in name order, after a shard if

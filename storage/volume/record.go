@@ -220,3 +220,17 @@ func DecodeTrailer(src []byte, file uint64) (Record, error) {
 func FileName(id storage.ShardID, file uint64) (dir, name string) {
 	return fmt.Sprintf("%06d", file>>32), fmt.Sprintf("%s-%d-%d.%08x", id.Blob, id.Index, id.Gen, uint32(file))
 }
+
+// ParseFileName is FileName backwards, for a name in directory dir.
+func ParseFileName(dir uint32, name string) (id storage.ShardID, file uint64, ok bool) {
+	var blob []byte
+	var index uint8
+	var gen, low uint32
+	if n, err := fmt.Sscanf(name, "%32x-%d-%d.%08x", &blob, &index, &gen, &low); n != 4 || err != nil || len(blob) != 16 {
+		return id, 0, false
+	}
+	id = storage.ShardID{Blob: storage.BlobID(blob), Index: index, Gen: gen}
+	file = uint64(dir)<<32 | uint64(low)
+	_, again := FileName(id, file)
+	return id, file, again == name
+}

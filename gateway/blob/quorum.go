@@ -74,10 +74,6 @@ func (u *upload) judge(reached func(*sender) bool, end bool, now time.Time, quor
 		if s.cancel != nil {
 			s.cancel()
 		}
-		if end {
-			// What it took so far counts, or a slow group would never be waited for.
-			u.w.groups.get(u.grant.Blob.Group()).observe(now.Sub(s.at))
-		}
 	}
 	return next, there == live, live < quorum
 }

@@ -86,13 +86,17 @@ func (s *sender) run() {
 	u := s.u
 	u.mu.Lock()
 	s.exited = true
+	if err == nil {
+		// A straggler's time counts too, once it is known; while it is not,
+		// it must not, or one hung node would make every write wait longer.
+		u.w.groups.get(u.grant.Blob.Group()).observe(u.w.clock.Now().Sub(s.at))
+	}
 	switch {
 	case s.state == dropped: // whatever came of it, the blob does without
 	case err != nil:
 		s.state, s.err = failed, err
 	default:
 		s.state, s.expiry = sealed, expiry
-		u.w.groups.get(u.grant.Blob.Group()).observe(u.w.clock.Now().Sub(s.at))
 	}
 	wake := s.state != sealed || u.count(func(s *sender) bool { return s.state == sealed }) >= u.grant.Scheme.Quorum()
 	u.mu.Unlock()

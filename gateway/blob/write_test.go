@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -303,6 +304,24 @@ func TestStragglerTime(t *testing.T) {
 	})
 }
 
+// TestHungNodeForLong: a node that hangs for many writes costs each of them
+// the same.
+func TestHungNodeForLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTimed(4, DefaultConfig())
+		c.nodes[1].onSeal = hang
+		for range 100 {
+			started := time.Now()
+			_, holes, err := c.writer.Write(t.Context(), c.grant("rs-2+2"), c, bytes.NewReader(content(10)), 10)
+			if err != nil || len(holes) != 1 || time.Since(started) != 50*time.Millisecond {
+				t.Fatal(holes, err, time.Since(started))
+			}
+		}
+		c.idle(t)
+	})
+}
+
 // TestNoQuorumProgress: without a quorum nobody is given up before Idle.
 func TestNoQuorumProgress(t *testing.T) {
 	t.Parallel()
@@ -346,6 +365,25 @@ func TestSlowClient(t *testing.T) {
 		}
 		c.idle(t)
 	})
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	c := DefaultConfig()
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, harm := range map[string]func(c *Config){
+		"Straggler": func(c *Config) { c.Straggler = 0 }, "StragglerMax": func(c *Config) { c.StragglerMax = c.Straggler - 1 },
+		"Stall": func(c *Config) { c.Stall = 0 }, "Idle": func(c *Config) { c.Idle = c.Stall - 1 },
+		"Hedge": func(c *Config) { c.Hedge = -1 }, "HedgeMax": func(c *Config) { c.HedgeMax = time.Hour },
+	} {
+		c := DefaultConfig()
+		harm(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), name+" is") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // TestRenewal: a long stream renews its ticket, and the blob carries the

@@ -78,9 +78,13 @@ func (b *stallReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.read += int64(n)
-	if err == io.EOF && !b.ended {
-		// What the handler does now is not the client's time.
-		b.ended = true
+	if err == nil || b.ended {
+		return n, err
+	}
+	b.ended = true
+	if err == io.EOF {
+		// What the handler does now is not the client's time. After any
+		// other error the connection is not read again.
 		_ = http.NewResponseController(b.w).SetReadDeadline(time.Time{})
 	}
 	return n, err

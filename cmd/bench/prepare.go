@@ -1,0 +1,76 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// prepareBytes bounds what is written to prepare one set of objects.
+const prepareBytes = 2 << 30
+
+// prepare writes the objects that a step reads or deletes, once per set.
+func (r *runner) prepare(ctx context.Context, step, set string, size int64, fresh bool) error {
+	if r.prepared[set] > 0 && !fresh {
+		return nil
+	}
+	n := int(min(int64(r.o.Objects), max(16, prepareBytes/max(size, 1))))
+	done := make(chan struct{})
+	var ops, bad, bytes atomic.Int64
+	go r.report("prepare "+step, time.Now(), &ops, &bad, &bytes, done)
+	defer close(done)
+	err := each(ctx, n, func(i int) error {
+		err := r.expect(ctx, http.MethodPut, fmt.Sprintf("%s/%08d", set, i), "", size)
+		ops.Add(1)
+		bytes.Add(size)
+		return err
+	})
+	r.prepared[set] = n
+	if err != nil {
+		return fmt.Errorf("preparing %s: %w", set, err)
+	}
+	return nil
+}
+
+// cleanUp deletes every object that was written, and the bucket if it is ours.
+func (r *runner) cleanUp(ctx context.Context) error {
+	for set, n := range r.prepared {
+		if err := each(ctx, n, func(i int) error {
+			return r.expect(ctx, http.MethodDelete, fmt.Sprintf("%s/%08d", set, i), "", 0)
+		}); err != nil {
+			return fmt.Errorf("cleaning up: %w", err)
+		}
+	}
+	if !r.made {
+		return nil
+	}
+	return r.expect(ctx, http.MethodDelete, "", "", 0)
+}
+
+// each calls f for 0 to n-1 from 16 goroutines and returns the first error.
+func each(ctx context.Context, n int, f func(i int) error) error {
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	for range min(16, n) {
+		wg.Go(func() {
+			for failed.Load() == nil && ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if err := f(i); err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return ctx.Err()
+}

@@ -31,7 +31,7 @@ type batch struct {
 
 	key, key2, key3  []byte // keys being made
 	curVal, val      []byte // row 10 as read; other rows as read
-	srcVal           []byte // a copy's source as read
+	srcVal, resVal   []byte // a copy's source or an upload's state, a remembered result as read
 	row, obj         []byte // a row being made; the object row being made
 	blobVal, blobKey []byte
 }

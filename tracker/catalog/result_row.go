@@ -44,13 +44,13 @@ func (r *resultRow) decode(v []byte) error {
 	return nil
 }
 
-// recall finds the result of an earlier attempt.
+// recall finds the result of an earlier attempt; r points into b.resVal.
 func (b *batch) recall(bucket tracker.BucketID, key []byte, req tracker.RequestID, r *resultRow) bool {
 	if req == (tracker.RequestID{}) {
 		return false
 	}
 	b.key = keyResult(b.key, bucket, key, req)
-	v, ok := b.get(b.key, &b.val)
+	v, ok := b.get(b.key, &b.resVal)
 	if !ok {
 		return false
 	}
@@ -83,6 +83,13 @@ func (b *batch) resultHead(kind byte, flags uint16, seq uint64, notAfter int64) 
 func (b *batch) outlive(st *bucketState, key []byte, o *objectRow) {
 	if o.flags&flagProof == 0 || o.req == (tracker.RequestID{}) || b.ct-seqTime(o.seq) > resultLife {
 		return
+	}
+	if st.core.versioning != tracker.Unversioned {
+		// It may have gone under others before and come back.
+		var known resultRow
+		if b.recall(st.id, key, o.req, &known) {
+			return
+		}
 	}
 	expiry := b.resultHead(resultPut, o.flags, o.seq, 0)
 	b.row = append(uv(b.row, uint64(o.size)), o.attrBytes...)

@@ -81,20 +81,20 @@ func completeMultipartUpload(c *call) error {
 	return c.writeXML(http.StatusOK, out)
 }
 
-// completeTries bounds how often a completion is tried again when a part
-// changed while the catalog put the object together.
-const completeTries = 3
-
+// commitComplete commits the completion.
 func (c *call) commitComplete(r *tracker.CompleteUpload) (res *tracker.PutResult, err error) {
-	for range completeTries {
-		err = c.commit(func(ctx context.Context, m tracker.Mutation) (err error) {
-			r.Mutation = m
-			res, err = c.s.deps.Catalog.CompleteUpload(ctx, r)
-			return err
-		})
-		if !errors.Is(err, tracker.ErrConflict) {
-			break
-		}
+	err = c.commit(func(ctx context.Context, m tracker.Mutation) (err error) {
+		r.Mutation = m
+		res, err = c.s.deps.Catalog.CompleteUpload(ctx, r)
+		return err
+	})
+	switch {
+	case errors.Is(err, tracker.ErrBadChecksum):
+		return nil, errBadChecksum(r.Checksum.Algorithm)
+	case errors.Is(err, tracker.ErrInvalid) && r.Size >= 0:
+		return nil, errInvalid("The provided 'x-amz-mp-object-size' header value does not match what was computed.")
+	case errors.Is(err, tracker.ErrInvalid):
+		return nil, errInvalid("The checksum or the parts that you specified do not agree with the upload.")
 	}
 	return res, err
 }

@@ -14,16 +14,15 @@ const maxBuckets = 10000
 // bucketScope is the scope of the tokens of ListBuckets.
 const bucketScope = 0x6275636b657473
 
-// listBuckets serves ListBuckets. Without max-buckets the answer is all of
-// them, as S3 has it for general purpose buckets.
+// listBuckets serves ListBuckets. A page has at most 10,000 buckets, which is
+// all of them but where there are more than S3 itself gives without paging.
 func listBuckets(c *call) error {
 	r := &tracker.ListBuckets{Prefix: c.query.Get("prefix"), Max: maxBuckets}
-	paged := c.query.Has("max-buckets")
-	if paged {
+	if c.query.Has("max-buckets") {
 		v := c.query.Get("max-buckets")
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > maxBuckets {
-			return errArgument("Argument max-buckets must be an integer between 1 and 10000.", "max-buckets", v)
+			return errArgument("Argument max-buckets must be an integer between 1 and 10000.", "max-buckets", cut(v))
 		}
 		r.Max = n
 	}
@@ -34,33 +33,22 @@ func listBuckets(c *call) error {
 		}
 		r.After = after
 	}
+	page, err := c.s.deps.Catalog.ListBuckets(c.r.Context(), r)
+	if err != nil {
+		return err
+	}
 	region := c.query.Get("bucket-region")
 	buf := getBuffer()
 	defer putBuffer(buf)
-	owner := c.owner()
 	b := append(*buf, xmlHeader+`<ListAllMyBucketsResult xmlns="`+namespace+`">`...)
-	b = appendOwner(b, "Owner", owner)
+	b = appendOwner(b, "Owner", c.owner())
 	b = appendOpen(b, "Buckets")
-	truncated := false
-	for {
-		page, err := c.s.deps.Catalog.ListBuckets(c.r.Context(), r)
-		if err != nil {
-			return err
-		}
-		for i := range page.Buckets {
-			b = c.appendBucket(b, &page.Buckets[i], region)
-		}
-		if n := len(page.Buckets); n > 0 {
-			r.After = page.Buckets[n-1].Name
-		}
-		truncated = page.Truncated && len(page.Buckets) > 0
-		if paged || !truncated {
-			break
-		}
+	for i := range page.Buckets {
+		b = c.appendBucket(b, &page.Buckets[i], region)
 	}
 	b = appendClose(b, "Buckets")
-	if truncated {
-		b = appendText(b, "ContinuationToken", encodeToken(bucketScope, r.After, false))
+	if n := len(page.Buckets); page.Truncated && n > 0 {
+		b = appendText(b, "ContinuationToken", encodeToken(bucketScope, page.Buckets[n-1].Name, false))
 	}
 	if r.Prefix != "" {
 		b = appendText(b, "Prefix", r.Prefix)

@@ -99,17 +99,33 @@ func (c *call) fail(err error) {
 	if e.Status >= http.StatusInternalServerError && e.Code != s3err.NotImplemented && !c.clientGone(err) {
 		c.log.Error().Err(err).Str("req", c.id).Str("op", c.opName()).Str("bucket", c.bucket).Str("key", c.key).Msg("request failed")
 	} else if e.Code == s3err.SignatureDoesNotMatch {
-		var sig *auth.SignatureError
-		if errors.As(err, &sig) {
-			c.log.Warn().Str("req", c.id).Str("accessKey", sig.AccessKey).Str("host", sig.Host).Str("remote", c.r.RemoteAddr).
-				Msg("signature does not match; a proxy that changes Host or path is a usual cause")
-		}
+		c.explainSignature(err)
 	}
 	if c.res.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	c.body.abandon()
 	c.writeError(e)
+}
+
+// explainSignature logs why a signature may not match. Behind a proxy the
+// usual cause is a Host that the client did not sign; where the proxy tells the
+// one that it received, the signature is tried with it, for the log only.
+func (c *call) explainSignature(err error) {
+	var sig *auth.SignatureError
+	if !errors.As(err, &sig) {
+		return
+	}
+	e := c.log.Warn().Str("req", c.id).Str("accessKey", sig.AccessKey).Str("sawHost", cut(sig.Host)).Str("remote", c.r.RemoteAddr)
+	if f := c.r.Header["X-Forwarded-Host"]; len(f) > 0 && f[0] != c.r.Host {
+		other := *c.r
+		other.Host = f[0]
+		if _, err := c.s.verifier.Verify(&other); err == nil {
+			e.Str("signedHost", cut(f[0])).Msg("signature does not match: a proxy changed the Host; let it pass the client's on")
+			return
+		}
+	}
+	e.Msg("signature does not match")
 }
 
 // clientGone reports whether the request failed because nobody is there to

@@ -380,3 +380,63 @@ func TestSlowBody(t *testing.T) {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
 }
+
+// TestProxyHostIsExplained sends what a proxy that rewrites Host would send.
+func TestProxyHostIsExplained(t *testing.T) {
+	t.Parallel()
+	keys, _ := auth.NewStatic(testUser, testSecret)
+	var logged lockedBuffer
+	s, err := NewServer(gateway.DefaultConfig(), gateway.Deps{Catalog: newFrontCatalog(), Scheduler: noScheduler{}, Keys: keys},
+		zerolog.New(&logged), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewServer(s.Handler())
+	defer ts.Close()
+	req, _ := http.NewRequest("GET", ts.URL+"/", nil)
+	req.Host = "s3.example.com"
+	sign(t, req, nil)
+	req.Host = "backend:9000"
+	req.Header.Set("X-Forwarded-Host", "s3.example.com")
+	res, err := ts.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if res.StatusCode != 403 || !strings.Contains(string(body), "<Host>backend:9000</Host>") || !strings.Contains(string(body), "<StringToSign>") {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	if line := logged.lines()[0]; !strings.Contains(line, `"sawHost":"backend:9000"`) || !strings.Contains(line, `"signedHost":"s3.example.com"`) {
+		t.Errorf("log: %s", line)
+	}
+}
+
+// TestHTTP2 serves over TLS, where HTTP/2 comes by itself.
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	keys, _ := auth.NewStatic(testUser, testSecret)
+	cat := newFrontCatalog()
+	cat.put("bucket", "a")
+	s, err := NewServer(gateway.DefaultConfig(), gateway.Deps{Catalog: cat, Scheduler: noScheduler{}, Keys: keys}, zerolog.Nop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewUnstartedServer(nil)
+	ts.Config = s.HTTPServer()
+	ts.EnableHTTP2 = true
+	ts.StartTLS()
+	defer ts.Close()
+	body := "<Delete><Object><Key>a</Key></Object></Delete>"
+	if a := send(t, ts, "POST", "/bucket?delete", body, withMD5(body)); a.status != 200 || !strings.Contains(a.body, "<Deleted>") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	res, err := ts.Client().Get(ts.URL + "/bucket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.ProtoMajor != 2 || res.StatusCode != 403 {
+		t.Errorf("HTTP/%d, %d", res.ProtoMajor, res.StatusCode)
+	}
+}

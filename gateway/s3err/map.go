@@ -10,6 +10,7 @@ import (
 	"holdfast/auth"
 	"holdfast/erasure"
 	"holdfast/gateway"
+	"holdfast/gateway/blob"
 	"holdfast/gateway/route"
 	"holdfast/internal/fault"
 	"holdfast/storage"
@@ -89,6 +90,8 @@ var sentinels = map[*fault.Error]rule{
 	tracker.ErrNoSuchNode:      {code: InternalError},
 	tracker.ErrConflict:        {code: OperationAborted},
 	tracker.ErrTooLarge:        {code: MaxMessageLengthExceeded},
+	tracker.ErrInvalid:         {code: InvalidRequest},
+	tracker.ErrBadChecksum:     {code: BadDigest},
 
 	storage.ErrNotHere:     {code: ServiceUnavailable},
 	storage.ErrExists:      {code: InternalError},
@@ -106,13 +109,17 @@ var sentinels = map[*fault.Error]rule{
 	erasure.ErrLength:   {code: IncompleteBody},
 	erasure.ErrTooFew:   {code: InternalError},
 
+	blob.ErrQuorum:  {code: ServiceUnavailable},
+	blob.ErrStalled: {code: ServiceUnavailable},
+
 	route.ErrInvalidURI: {code: InvalidURI},
 	route.ErrKeyTooLong: {code: KeyTooLong},
 	route.ErrBadBucket:  {code: InvalidBucketName},
 }
 
 // From returns the error that a client is shown for err. It never returns nil
-// for an error, and an error that nobody mapped is InternalError.
+// for an error. An error that nobody mapped is InternalError, but that it is
+// worth another try, or that a disk is full, is told by its kind.
 func From(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -135,8 +142,10 @@ func From(err error) *Error {
 		}
 	}
 	switch fault.KindOf(err) {
-	case fault.Canceled, fault.Deadline:
+	case fault.Canceled, fault.Deadline, fault.Unavailable, fault.NotLeader:
 		return wrap(err, ServiceUnavailable.New(""))
+	case fault.NoSpace:
+		return wrap(err, InsufficientStorage.New(""))
 	}
 	return wrap(err, InternalError.New(""))
 }

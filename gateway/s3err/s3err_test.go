@@ -60,7 +60,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 	for s := range sentinels {
 		mapped[s.Code()] = true
 	}
-	for _, dir := range []string{"auth", "tracker", "storage", "erasure", "gateway/route"} {
+	for _, dir := range []string{"auth", "tracker", "storage", "erasure", "gateway/route", "gateway/blob"} {
 		codes := contractCodes(t, dir)
 		if len(codes) == 0 {
 			t.Errorf("%s: no sentinels found", dir)

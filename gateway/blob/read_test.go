@@ -98,7 +98,7 @@ func TestEveryLoss(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
 			s := mustScheme(scheme)
-			size := 5*s.StripeSize()*int64(windowRows(s))/2 + 4321
+			size := 3*s.StripeSize()*int64(windowRows(s))/2 + 4321
 			data := content(int(size))
 			for lost := range 1 << s.Width() {
 				c := newCluster(s.Width())
@@ -143,7 +143,7 @@ func TestFlippedBits(t *testing.T) {
 	for _, scheme := range []string{"rep-2", "rs-2+1", "rs-3+2"} {
 		s := mustScheme(scheme)
 		c := newCluster(s.Width())
-		size := 9*s.StripeSize() + 12345
+		size := 5*s.StripeSize() + 12345
 		data := content(int(size))
 		b := c.write(t, scheme, data)
 		for i := range s.Width() {
@@ -460,7 +460,11 @@ func TestReadProperty(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 2))
-	for round := range 150 {
+	rounds := 150
+	if testing.Short() {
+		rounds = 30
+	}
+	for round := range rounds {
 		scheme := []string{"rep-2", "rep-3", "rs-2+1", "rs-3+2", "rs-4+2"}[rng.IntN(5)]
 		s := mustScheme(scheme)
 		c := newCluster(s.Width())

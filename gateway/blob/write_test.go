@@ -298,6 +298,7 @@ func TestStragglerTime(t *testing.T) {
 		if err != nil || len(holes) != 1 {
 			t.Error(holes, err)
 		}
+		c.writer.Wait() // the straggler is not forgotten yet
 		c.nodes[0].onSeal = late(390 * time.Millisecond)
 		c.write(t, "rep-3", content(10))
 		c.idle(t)

@@ -12,8 +12,10 @@ import (
 	"holdfast/erasure/stripe"
 	"holdfast/gateway"
 	"holdfast/gateway/blob"
+	"holdfast/gateway/s3err"
 	"holdfast/internal/checksum"
 	"holdfast/internal/clock"
+	"holdfast/internal/fault"
 	"holdfast/storage"
 	"holdfast/tracker"
 )
@@ -129,6 +131,9 @@ func (c *call) storeBlob(b *body, src io.Reader, bucket tracker.BucketID, class 
 		case b.err != nil && b.err != io.EOF:
 			return nil, b.err
 		case !first || b.size > 0 || b.err != nil || try == placeTries || ctx.Err() != nil:
+			if fault.KindOf(err) == fault.Unavailable {
+				err = fmt.Errorf("%w: %w", s3err.ServiceUnavailable, err)
+			}
 			return nil, err
 		}
 	}

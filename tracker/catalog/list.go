@@ -58,12 +58,10 @@ type lister struct {
 	text      []byte
 	spans     []span
 	seek      []byte
-	row       objectRow
 }
 
 func (l *lister) run(it kv.Iterator, base int) error {
 	page := l.page
-	page.Entries = make([]tracker.Entry, 0, min(l.limit, 64))
 	page.Steps = 1
 	for ok := it.First(); ok; {
 		key := it.Key()
@@ -73,14 +71,15 @@ func (l *lister) run(it kv.Iterator, base int) error {
 			break
 		}
 		if n := l.common(k); n > 0 {
-			l.add(tracker.Entry{Prefix: true}, k[:n], nil)
+			e := l.add(k[:n])
+			e.Prefix = true
+			l.spans[len(l.spans)-1].end = uint32(len(l.text))
 			l.seek = keyAfter(l.seek, key[:base+n])
 			ok = it.SeekGE(l.seek)
 		} else {
-			if err := l.row.decode(it.Value()); err != nil {
+			if err := l.object(k, it.Value()); err != nil {
 				return err
 			}
-			l.object(k)
 			ok = it.Next()
 		}
 		page.Steps++
@@ -118,19 +117,46 @@ func commonPrefix(k []byte, prefix int, delimiter []byte) int {
 	return prefix + i + len(delimiter)
 }
 
-func (l *lister) object(k []byte) {
-	o := &l.row
-	l.add(tracker.Entry{Size: o.size, Modified: seqTime(o.seq), Class: o.classString(), Algorithm: o.algorithm, Composite: o.composite}, k, &o.attrs)
+// object adds a row 10.
+func (l *lister) object(k, val []byte) error {
+	var o objectRow
+	if err := o.decode(val); err != nil {
+		return err
+	}
+	e := l.add(k)
+	e.Size, e.Modified, e.Algorithm, e.Composite = o.size, seqTime(o.seq), o.algorithm, o.composite
+	if o.classCode != 0 {
+		e.Class = o.classString()
+	}
+	l.text = o.appendETagText(l.text)
+	l.spans[len(l.spans)-1].end = uint32(len(l.text))
+	return nil
 }
 
-func (l *lister) add(e tracker.Entry, k []byte, a *attrs) {
-	s := span{key: uint32(len(l.text))}
-	l.text = append(l.text, k...)
-	s.etag = uint32(len(l.text))
-	if a != nil {
-		l.text = a.appendETagText(l.text)
+// add makes room for an entry and keeps its key.
+func (l *lister) add(k []byte) *tracker.Entry {
+	n := len(l.page.Entries)
+	if n == cap(l.page.Entries) {
+		l.grow(n)
 	}
-	s.end = uint32(len(l.text))
-	l.spans = append(l.spans, s)
-	l.page.Entries = append(l.page.Entries, e)
+	l.page.Entries = l.page.Entries[:n+1]
+	at := uint32(len(l.text))
+	l.text = append(l.text, k...)
+	l.spans = append(l.spans, span{key: at, etag: uint32(len(l.text))})
+	return &l.page.Entries[n]
+}
+
+// grow makes room in two steps: short listings stay small.
+func (l *lister) grow(n int) {
+	size := min(l.limit, 64)
+	if n > 0 {
+		size = l.limit
+	}
+	l.page.Entries = append(make([]tracker.Entry, 0, size), l.page.Entries...)
+	l.spans = append(make([]span, 0, size), l.spans...)
+	per := 64
+	if n > 0 {
+		per = len(l.text)/n + 8
+	}
+	l.text = append(make([]byte, 0, size*per), l.text...)
 }

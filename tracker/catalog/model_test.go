@@ -98,7 +98,9 @@ func (m *model) anyBucket() (string, *mBucket) {
 	return name, b
 }
 
-func (m *model) anyKey() string { return m.pick("a", "a/b", "a/c", "b\x00", "b\x00\x01", "b", "\xff\xff", "z/") }
+func (m *model) anyKey() string {
+	return m.pick("a", "a/b", "a/c", "b\x00", "b\x00\x01", "b", "\xff\xff", "z/")
+}
 
 // effect does a command that is expected to be judged as want says, and keeps
 // it for another try.

@@ -163,6 +163,9 @@ func (s *Service) Watch(f func(*tracker.Map)) {
 	}
 }
 
+// LeaderEpoch tells whether this process leads, and in which term.
+func (s *Service) LeaderEpoch() (uint64, bool) { return s.lead.LeaderEpoch() }
+
 // SetProgress tells where Status asks how the workers are doing.
 func (s *Service) SetProgress(f func() Progress) { s.progress.Store(&f) }
 

@@ -52,7 +52,9 @@ type census struct {
 		done    uint64 // the table's count when it ended
 		run     tally
 		last    tally
-		passes  uint64
+		starts  uint64 // censuses begun
+		passes  uint64 // ended
+		whole   uint64 // the number of starts when the last to end began
 	}
 }
 
@@ -61,6 +63,18 @@ type tally struct {
 	blobs int64
 	away  int64 // of which a shard is on a node that is down, and nothing else is wrong
 	spill int64 // under their target, and not in the table for want of room
+	// leaving counts the shards on each node that is drained.
+	leaving map[storage.NodeID]int64
+}
+
+func (t *tally) add(o tally) {
+	t.blobs, t.away, t.spill = t.blobs+o.blobs, t.away+o.away, t.spill+o.spill
+	for id, n := range o.leaving {
+		if t.leaving == nil {
+			t.leaving = map[storage.NodeID]int64{}
+		}
+		t.leaving[id] += n
+	}
 }
 
 func (w *census) Name() string          { return "census" }
@@ -116,6 +130,21 @@ func (w *census) Complete() bool {
 	return !w.mu.running && !w.mu.dirty
 }
 
+// leaving tells how many censuses have begun, which of them was the last to
+// end, and how many shards that one found on a node that is drained.
+func (w *census) leaving(node storage.NodeID) (starts, whole uint64, shards int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.starts, w.mu.whole, w.mu.last.leaving[node]
+}
+
+// again asks for another census.
+func (w *census) again() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.dirty = true
+}
+
 // fingerprint is a hash of what a census depends on in the map.
 func (w *census) fingerprint(m *tracker.Map) uint64 {
 	var h maphash.Hash
@@ -148,6 +177,7 @@ func (w *census) Step(ctx context.Context) (time.Duration, error) {
 		if w.mu.dirty {
 			w.table.hurry(now)
 		}
+		w.mu.starts++
 		w.mu.running, w.mu.dirty, w.mu.began, w.mu.run, w.mu.at = true, false, now, tally{}, storage.BlobID{}
 	}
 	at := w.mu.at
@@ -159,9 +189,10 @@ func (w *census) Step(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	var t tally
+	t := tally{leaving: map[storage.NodeID]int64{}}
+	st := standingOf(m)
 	for i := range blobs {
-		w.enter(&blobs[i], m, now, &t)
+		w.enter(&blobs[i], st, now, &t)
 	}
 	return w.advance(blobs, t), nil
 }
@@ -182,19 +213,20 @@ func (w *census) wanted(now time.Time) bool {
 }
 
 // enter judges one blob by its row and the map.
-func (w *census) enter(b *Blob, m *tracker.Map, now time.Time, t *tally) {
+func (w *census) enter(b *Blob, st standing, now time.Time, t *tally) {
 	if b.Dying {
 		return
 	}
 	t.blobs++
 	ok, absent, below, moves := 0, 0, false, false
 	for _, p := range b.Shards {
-		switch placed(m, p) {
+		switch st.of(p) {
 		case good:
 			ok++
 		case leaving:
 			ok++
 			moves = true
+			t.leaving[p.Node]++
 		case away:
 			absent++
 		default:
@@ -215,9 +247,7 @@ func (w *census) enter(b *Blob, m *tracker.Map, now time.Time, t *tally) {
 func (w *census) advance(blobs []Blob, t tally) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mu.run.blobs += t.blobs
-	w.mu.run.away += t.away
-	w.mu.run.spill += t.spill
+	w.mu.run.add(t)
 	if len(blobs) == w.cfg.Batch {
 		w.mu.at = next(blobs[len(blobs)-1].ID)
 		return 0
@@ -226,6 +256,7 @@ func (w *census) advance(blobs []Blob, t tally) time.Duration {
 	w.mu.running, w.mu.ended, w.mu.took = false, now, now.Sub(w.mu.began)
 	w.mu.last, w.mu.done = w.mu.run, w.table.stats().done
 	w.mu.passes++
+	w.mu.whole = w.mu.starts
 	return w.cfg.Poll
 }
 

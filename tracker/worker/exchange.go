@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/erasure"
@@ -22,7 +23,7 @@ type verdict struct {
 // view, with the rows. It is the only place that decides what a node does not
 // own: a shard whose ticket the fence has passed in that same view, and which
 // that view does not place there, can be placed there by no later command.
-func judge(node storage.NodeID, listed []storage.ShardInfo, rows map[storage.BlobID]Blob, dropped map[Shard]bool, v View) (out verdict) {
+func judge(node storage.NodeID, listed []storage.ShardInfo, rows map[storage.BlobID]Blob, v View) (out verdict) {
 	has := make(map[storage.ShardID]bool, len(listed))
 	for i := range listed {
 		s := &listed[i]
@@ -42,7 +43,7 @@ func judge(node storage.NodeID, listed []storage.ShardInfo, rows map[storage.Blo
 			if inMap && !b.Dying && b.Shards[s.ID.Index] == (storage.Placement{}) && fits(&b, s) {
 				out.adopt = append(out.adopt, *s)
 			}
-		case known && b.Dying, dropped[Shard{node, s.ID}]:
+		case known && b.Dying:
 			// the garbage worker's, after the readers' grace
 		default:
 			out.disown = append(out.disown, s.ID)
@@ -88,11 +89,15 @@ func (w *reconcile) exchange(ctx context.Context, api storage.Shards, r storage.
 	if err != nil {
 		return err
 	}
-	dropped, err := w.store.Dropped(ctx, r)
-	if err != nil {
-		return err
+	out := judge(api.Node(), listed, rows, v)
+	if len(out.disown) > 0 {
+		dropped, err := w.store.Dropped(ctx, r)
+		if err != nil {
+			return err
+		}
+		// These are the garbage worker's, after the readers' grace.
+		out.disown = slices.DeleteFunc(out.disown, func(id storage.ShardID) bool { return dropped[Shard{api.Node(), id}] })
 	}
-	out := judge(api.Node(), listed, rows, dropped, v)
 	w.report(ctx, api, out)
 	w.adopt(ctx, api.Node(), out.adopt)
 	if err := w.chunks(ctx, out.revive, api.Revive, func(f *Findings, n int) { f.Revived += uint64(n) }); err != nil {

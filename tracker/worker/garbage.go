@@ -85,8 +85,10 @@ func (w *garbage) Step(ctx context.Context) (time.Duration, error) {
 		_, err := w.store.Sweep(ctx, rows[0].ID)
 		return 0, err
 	case len(rows) > 0:
-		due := time.Duration(rows[0].Time-now)*time.Millisecond + w.cfg.Grace
-		return min(max(due, 10*time.Millisecond), w.cfg.Idle), nil
+		if due := time.Duration(rows[0].Time-now)*time.Millisecond + w.cfg.Grace; due > 0 {
+			return min(due, w.cfg.Idle), nil
+		}
+		return w.cfg.Idle, nil // a reader holds it
 	}
 	return w.cfg.Idle, nil
 }

@@ -172,6 +172,7 @@ var (
 func (w *repair) fix(ctx context.Context, j *job, s *survey, index int, plan *placement.Plan, m *tracker.Map, reports []report, avoid *[]storage.NodeID) (bool, error) {
 	if s.state[index] == hole {
 		if ok, err := w.adopt(ctx, s, index, m, reports); ok || err != nil {
+			w.table.believe(j, reports, index)
 			return ok, err
 		}
 		age := time.Duration(s.view.Now-s.blob.Time) * time.Millisecond

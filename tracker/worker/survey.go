@@ -80,21 +80,40 @@ func (s *survey) sources(index int) (out []storage.Source) {
 	return out
 }
 
-// placed is the condition of a placement by the map alone.
-func placed(m *tracker.Map, p storage.Placement) condition {
-	if p == (storage.Placement{}) {
-		return hole
+// standing is the condition of what is placed on each node, by the map alone.
+// Node ids are given in order, so that a slice serves.
+type standing []condition
+
+func standingOf(m *tracker.Map) standing {
+	most := storage.NodeID(0)
+	for i := range m.Nodes {
+		most = max(most, m.Nodes[i].ID)
 	}
-	n := m.Node(p.Node)
-	switch {
-	case n == nil || n.State == tracker.NodeGone:
-		return lost
-	case n.State == tracker.NodeDown:
-		return away
-	case n.State == tracker.NodeDraining:
-		return leaving
+	st := make(standing, most+1)
+	for i := range st {
+		st[i] = lost
 	}
-	return good
+	for i := range m.Nodes {
+		switch n := &m.Nodes[i]; n.State {
+		case tracker.NodeGone:
+		case tracker.NodeDown:
+			st[n.ID] = away
+		case tracker.NodeDraining:
+			st[n.ID] = leaving
+		default:
+			st[n.ID] = good
+		}
+	}
+	st[0] = hole
+	return st
+}
+
+// of is the condition of a placement: on a node that is unknown it is lost.
+func (st standing) of(p storage.Placement) condition {
+	if int(p.Node) < len(st) {
+		return st[p.Node]
+	}
+	return lost
 }
 
 // look surveys a blob: by its row and the map, and by asking the nodes of
@@ -110,8 +129,9 @@ func (w *repair) look(ctx context.Context, id storage.BlobID, m *tracker.Map, re
 		return nil, nil
 	}
 	s := &survey{blob: b, view: view, state: make([]condition, len(b.Shards))}
+	st := standingOf(m)
 	for i, p := range b.Shards {
-		s.state[i] = placed(m, p)
+		s.state[i] = st.of(p)
 		if s.state[i] != good && s.state[i] != leaving {
 			continue
 		}

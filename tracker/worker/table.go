@@ -152,6 +152,20 @@ func (t *table) hurry(now time.Time) {
 	}
 }
 
+// believe takes what was reported of an index for a hole's report: a writer
+// left it, and the shard that fills it now is not what was spoken of.
+func (t *table) believe(j *job, reports []report, index int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, list := range [2][]report{j.reports, reports} {
+		for i := range list {
+			if int(list[i].shard.Index) == index {
+				list[i].missing = true
+			}
+		}
+	}
+}
+
 // finish ends a job, unless something was reported meanwhile.
 func (t *table) finish(j *job, now time.Time, repaired bool) {
 	t.mu.Lock()

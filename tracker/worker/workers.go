@@ -60,6 +60,7 @@ type Workers struct {
 	repair    *repair
 	census    *census
 	reconcile *reconcile
+	drain     *drain
 }
 
 // New returns the workers of a tracker. They start with Run.
@@ -72,10 +73,11 @@ func New(cfg Config, c Cluster, store Store, nodes storage.Nodes, clk clock.Cloc
 	w.repair = &repair{cfg: cfg.Repair, c: c, store: store, nodes: nodes, clk: clk, logger: logger, table: t, throttle: w.Throttle}
 	w.census = &census{cfg: cfg.Census, c: c, store: store, clk: clk, table: t, seed: maphash.MakeSeed()}
 	w.reconcile = &reconcile{cfg: cfg.Reconcile, c: c, store: store, nodes: nodes, clk: clk, logger: logger, table: t, wake: make(chan struct{}, 1)}
-	w.reconcile.Begin(0)
-	w.Group = NewGroup(c, clk, logger, w.census, w.repair, w.reconcile,
+	w.drain = &drain{c: c, store: store, nodes: nodes, logger: logger, census: w.census, every: 10 * time.Second}
+	w.Group = NewGroup(c, clk, logger, w.census, w.repair, w.reconcile, w.drain,
 		&garbage{cfg: cfg.Garbage, c: c, store: store, nodes: nodes, logger: logger},
 		&trim{store: store, every: cfg.TrimEvery})
+	w.Begin(0)
 	return w, nil
 }
 
@@ -86,6 +88,9 @@ func (w *Workers) Below() int64 { return w.census.Below() }
 // Settled tells whether the census of this term is complete and no blob waits
 // for repair: what Below says then is final.
 func (w *Workers) Settled() bool { return w.census.Complete() && w.repair.table.stats().length == 0 }
+
+// Drains tells how far each drain has come.
+func (w *Workers) Drains() map[storage.NodeID]Drain { return w.drain.list() }
 
 // Unrecoverable lists up to max blobs of which too few shards are left.
 func (w *Workers) Unrecoverable(max int) []Unrecoverable { return w.repair.table.unrecoverable(max) }

@@ -1,0 +1,140 @@
+package tracker
+
+import (
+	"testing"
+	"time"
+
+	"holdfast/tracker"
+)
+
+func TestGarbageWaitsForReaders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rs-4+2", 6)
+	read := int64(0)
+	r.cfg.Garbage.OldestRead = func() int64 { return read }
+	r.restart()
+	r.put("a", 200<<10)
+	r.put("b", 10)
+	if n := len(r.stored()); n != 12 {
+		t.Fatal(n)
+	}
+	r.del("a")
+	r.raise(time.Second)
+	r.step("garbage")
+	if n := len(r.stored()); n != 12 {
+		t.Fatal("garbage went within the readers' grace:", n)
+	}
+	// A read that began before the delete holds it.
+	read = begin.UnixMilli() - 1
+	r.raise(11 * time.Minute)
+	r.step("garbage")
+	if n := len(r.stored()); n != 12 {
+		t.Fatal("garbage went under a reader:", n)
+	}
+	// One that began after it does not.
+	read = r.clk.Now().UnixMilli()
+	r.step("garbage")
+	if n := len(r.stored()); n != 6 {
+		t.Fatal(n)
+	}
+	r.whole(true)
+	if len(r.rows()) != 1 {
+		t.Error("the dying blob's row is left")
+	}
+	// A reader that never ends holds it for a day only.
+	read = r.clk.Now().UnixMilli() - 1
+	r.del("b")
+	r.raise(23 * time.Hour)
+	r.step("garbage")
+	if n := len(r.stored()); n != 6 {
+		t.Fatal("garbage went under a reader:", n)
+	}
+	r.raise(2 * time.Hour)
+	r.step("garbage")
+	if n := len(r.stored()); n != 0 {
+		t.Fatal(n)
+	}
+}
+
+func TestGarbageOfADownNodeIsReconciles(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-3", 3)
+	r.fill(20)
+	r.step("reconcile")
+	r.setState(2, tracker.NodeDown)
+	r.node(2).SetOffline(true)
+	for key := range r.data {
+		r.del(key)
+	}
+	r.raise(11 * time.Minute)
+	r.step("garbage")
+	if rows := r.rows(); len(rows) != 0 {
+		t.Fatal(len(rows), "rows wait for a node that is down")
+	}
+	r.raise(ticketLife)
+	r.step("reconcile")
+	r.node(2).SetOffline(false)
+	if n := len(r.stored()); n != 20 {
+		t.Fatal(n)
+	}
+	r.setState(2, tracker.NodeActive)
+	r.step("reconcile")
+	r.whole(true)
+	if f := r.w.Findings(); f.Disowned != 20 {
+		t.Errorf("%+v", f)
+	}
+	r.node(2).EndQuarantine(r.clk.Now().Add(time.Hour), time.Minute)
+	if n := len(r.stored()); n != 0 {
+		t.Error(n)
+	}
+}
+
+// TestGarbageOfASilentNodeWaits: a node that is live by the map and does not
+// answer keeps the rows, until patience ends.
+func TestGarbageOfASilentNodeWaits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-2", 2)
+	r.put("a", 10)
+	r.node(1).SetOffline(true)
+	r.del("a")
+	r.raise(11 * time.Minute)
+	if _, err := r.w.Step(t.Context(), "garbage"); err == nil {
+		t.Fatal("no error")
+	}
+	if len(r.rows()) != 1 {
+		t.Fatal("the row is gone")
+	}
+	r.node(1).SetOffline(false)
+	r.step("garbage")
+	if len(r.rows()) != 0 || len(r.stored()) != 0 {
+		t.Fatal(r.stored())
+	}
+}
+
+// TestUploadIsSwept frees the parts of an upload that was aborted.
+func TestUploadIsSwept(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-2", 2)
+	up, err := r.cat.CreateUpload(t.Context(), &tracker.CreateUpload{Bucket: r.bucket, Key: "big"})
+	r.must(err)
+	for n := 1; n <= 3; n++ {
+		g, data := r.grant(5 << 10)
+		r.send(g, 0, data)
+		r.send(g, 1, data)
+		r.must(r.cat.PutPart(t.Context(), &tracker.PutPart{UploadRef: up.UploadRef, Part: tracker.Part{Number: n, Size: int64(len(data)), ETag: "0123456789abcdef0123456789abcdef"},
+			Blobs: []tracker.NewBlob{{Blob: tracker.Blob{ID: g.Blob, Scheme: g.Scheme, Length: int64(len(data)), Shards: g.Shards}, Expiry: g.Ticket.Expiry}}}))
+		r.blobs[g.Blob] = data
+	}
+	// A committed part is a reference however old its ticket is.
+	r.raise(2 * ticketLife)
+	r.step("reconcile")
+	r.whole(true)
+	r.must(r.cat.AbortUpload(t.Context(), &tracker.AbortUpload{UploadRef: up.UploadRef}))
+	for range 3 {
+		r.raise(11 * time.Minute)
+		r.step("garbage")
+	}
+	if len(r.rows()) != 0 || len(r.stored()) != 0 {
+		t.Error(r.rows(), r.stored())
+	}
+}

@@ -64,8 +64,13 @@ func (l *Local) follow(v *voter) {
 // gained lets v serve once it has applied all that was committed before it.
 func (l *Local) gained(v *voter) {
 	term := v.raft.CurrentTerm()
+	conf := v.raft.GetConfiguration().Configuration()
 	if err := v.wait(v.raft.Barrier(0)); err != nil {
 		return
+	}
+	if l.admin.TryLock() { // nobody changes the membership: conf is committed
+		l.setQuorum(conf)
+		l.admin.Unlock()
 	}
 	if v.raft.State() != raft.Leader || v.raft.CurrentTerm() != term || v.suspended.Load() {
 		return
@@ -139,23 +144,22 @@ func (l *Local) elect() {
 // candidate returns the voter that leads already, or else should; nil if too
 // few can answer now.
 func (l *Local) candidate() (best *voter, leads bool) {
-	for _, s := range l.quorum.Load().sets {
-		n := 0
-		for _, v := range s.known {
-			if !v.runs() {
-				continue
-			}
-			n++
-			if v.raft.State() == raft.Leader {
-				return v, true
-			}
-			if best == nil || best.behind(v) {
-				best = v
-			}
+	q := l.quorum.Load()
+	n := 0
+	for _, v := range q.known {
+		if !v.runs() {
+			continue
 		}
-		if n < s.need {
-			return nil, false
+		n++
+		if v.raft.State() == raft.Leader {
+			return v, true
 		}
+		if best == nil || best.leaving.Load() || best.behind(v) && !v.leaving.Load() {
+			best = v
+		}
+	}
+	if n < q.need {
+		return nil, false
 	}
 	return best, false
 }

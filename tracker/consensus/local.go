@@ -105,6 +105,9 @@ func (l *Local) open(ctx context.Context) error {
 			l.run(v)
 		}
 	}
+	if !l.hasQuorum() {
+		l.quorumLost()
+	}
 	l.wg.Go(l.elector)
 	l.wg.Go(l.watch)
 	l.kick()
@@ -183,7 +186,7 @@ func (l *Local) begin(v *voter, conf raft.Configuration) error {
 		if err := errors.Join(state.Close(), syncDir(v.FS, v.Dir)); err != nil {
 			return err
 		}
-		v.id = &raftlog.Identity{Cluster: l.cfg.ClusterID, Voter: v.ID, Server: string(s.ID), State: "state"}
+		v.id = &raftlog.Identity{Cluster: l.cfg.ClusterID, Voter: v.ID, Server: string(s.ID), State: "state", Vote: true}
 		return v.store.Bootstrap(v.id, raft.EncodeConfiguration(conf))
 	}
 	return errors.New("an unfinished bootstrap had other voters")
@@ -232,13 +235,14 @@ func (l *Local) leadingConf(voters []*voter) (raft.Configuration, error) {
 	if err != nil {
 		return conf, fmt.Errorf("voter %s: %w", best.ID, err)
 	}
-	named := make(map[string]bool)
-	for _, s := range conf.Servers {
-		named[string(s.ID)] = true
-	}
 	for _, v := range voters {
-		if v.cause() == nil && !named[v.server] {
+		if v.cause() != nil || hasVote(conf, v.server) {
+			continue
+		}
+		if v.id.Vote {
 			v.fail(errors.New("voter was removed from the group"))
+		} else {
+			v.fail(fmt.Errorf("%w: its seeding was cut short", errEmpty))
 		}
 	}
 	return conf, nil
@@ -248,11 +252,6 @@ func (l *Local) leadingConf(voters []*voter) (raft.Configuration, error) {
 func (v *voter) latestConf() (raft.Configuration, error) {
 	pos := v.fsm.position()
 	conf := pos.conf
-	if snap, err := v.store.Snapshot(); err != nil {
-		return raft.Configuration{}, err
-	} else if snap != nil && len(conf) == 0 {
-		conf = snap.Conf
-	}
 	first, _ := v.store.FirstIndex()
 	last, _ := v.store.LastIndex()
 	var l raft.Log

@@ -30,7 +30,9 @@ func TestOpenProposeRestart(t *testing.T) {
 				l = mustOpen(t, cfg)
 				opened := time.Since(begin)
 				t.Logf("close took %v, open %v", closed, opened)
-				if closed > time.Second || opened > time.Second {
+				// Usually milliseconds; what matters is that no timeout of
+				// Raft's is waited for.
+				if closed > 4*time.Second || opened > 4*time.Second {
 					t.Errorf("too slow")
 				}
 				for i := range 50 {

@@ -2,40 +2,44 @@ package consensus
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/hashicorp/raft"
 )
 
-// setQuorum says who votes: one configuration, or the old and the new one.
-func (l *Local) setQuorum(confs ...raft.Configuration) {
-	q := &quorum{}
-	voters := l.voters()
-	for _, c := range confs {
-		s := voterSet{servers: serverIDs(c)}
-		s.need = len(s.servers)/2 + 1
-		q.sets = append(q.sets, s)
-	}
-	l.quorum.Store(q)
-	l.knowVoters(voters)
+// quorum is who votes: for the proof that a leader is the newest (isCurrent),
+// and to know whether one can be elected.
+type quorum struct {
+	servers []string // all voters of the configuration
+	known   []*voter // those of them that run, or ran, in this process
+	need    int      // a majority
+	// proof is how many of known must not have passed the leader's term: a
+	// majority, or all while the membership changes by one voter. Any majority
+	// of the configuration before and of that after has one of them.
+	proof int
 }
 
-// knowVoters fills in the voters that have a Raft, whose terms can be asked.
-func (l *Local) knowVoters(voters []*voter) {
-	old := l.quorum.Load()
-	q := &quorum{}
-	for _, s := range old.sets {
-		s.known = nil
-		for _, id := range s.servers {
-			for _, v := range voters {
-				if v.raft != nil && v.server == id {
-					s.known = append(s.known, v)
-				}
-			}
+// setQuorum takes a committed configuration as the one that counts.
+func (l *Local) setQuorum(conf raft.Configuration) {
+	q := &quorum{servers: serverIDs(conf)}
+	q.need = len(q.servers)/2 + 1
+	q.proof = q.need
+	for _, v := range l.voters() {
+		if v.raft != nil && q.names(v.server) {
+			q.known = append(q.known, v)
 		}
-		q.sets = append(q.sets, s)
 	}
 	l.quorum.Store(q)
 }
+
+// strict returns q for the time of a change of the membership.
+func (q *quorum) strict() *quorum {
+	n := *q
+	n.proof = max(q.need, len(q.known))
+	return &n
+}
+
+func (q *quorum) names(server string) bool { return slices.Contains(q.servers, server) }
 
 // hasQuorum reports whether enough voters run, or may run again, to elect.
 func (l *Local) hasQuorum() bool {
@@ -43,18 +47,13 @@ func (l *Local) hasQuorum() bool {
 	if q == nil {
 		return false
 	}
-	for _, s := range q.sets {
-		alive := 0
-		for _, v := range s.known {
-			if !v.isDead() && v.cause() == nil {
-				alive++
-			}
-		}
-		if alive < s.need {
-			return false
+	alive := 0
+	for _, v := range q.known {
+		if !v.isDead() && v.cause() == nil {
+			alive++
 		}
 	}
-	return true
+	return alive >= q.need
 }
 
 // quorumLost goes over to reading where that is safe: of two voters, the last.
@@ -69,10 +68,10 @@ func (l *Local) quorumLost() {
 		return
 	}
 	q := l.quorum.Load()
-	if len(q.sets) != 1 || len(q.sets[0].servers) != 2 {
+	if len(q.servers) != 2 {
 		return
 	}
-	for _, v := range q.sets[0].known {
+	for _, v := range q.known {
 		if v.isDead() || v.cause() != nil {
 			continue
 		}

@@ -8,16 +8,6 @@ import (
 	"holdfast/tracker/kv"
 )
 
-// quorum is who votes, for the proof that a leader is the newest. While the
-// membership changes it holds the old and the new voters, and both must agree.
-type quorum struct{ sets []voterSet }
-
-type voterSet struct {
-	servers []string
-	known   []*voter // those of servers that run, or ran, in this process
-	need    int
-}
-
 // Read implements Log. The view is of the leader's state; see isCurrent for
 // why it holds all that was acknowledged before the call. The view is the
 // live store: two reads through it may see a commit between them. Snapshot
@@ -79,25 +69,21 @@ func (l *Local) read(ctx context.Context) (*handle, error) {
 // call, given that v led in term and had applied all before it.
 //
 // A voter raises its term before it votes, terms never fall, and whoever leads
-// a later term has a majority of votes in it. So if a majority still stands at
+// a later term has a majority of votes in it. So if a majority has not passed
 // v's term now, every commit acknowledged until now is v's own, or older, and
 // v acknowledges only what it has applied. All voters are in this process, so
 // asking them is reading a word of each: this takes the place of a lease and
 // its pings, and no clock or pause matters. A voter that was stopped counts as
 // well, because nobody else can vote in its name.
 func (l *Local) isCurrent(v *voter, term uint64) bool {
-	for _, s := range l.quorum.Load().sets {
-		same := 0
-		for _, w := range s.known {
-			if w.raft.CurrentTerm() == term {
-				same++
-			}
-		}
-		if same < s.need {
-			return false
+	q := l.quorum.Load()
+	n := 0
+	for _, w := range q.known {
+		if w.raft.CurrentTerm() <= term {
+			n++
 		}
 	}
-	return true
+	return n >= q.proof
 }
 
 // deposed takes note that v does not serve any more; follow will say who does.

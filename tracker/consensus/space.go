@@ -47,11 +47,9 @@ func (l *Local) isFull() bool {
 	if q == nil {
 		return false
 	}
-	for _, s := range q.sets {
-		for _, v := range s.known {
-			if v.space.full.Load() && !v.isDead() {
-				return true
-			}
+	for _, v := range q.known {
+		if v.space.full.Load() && !v.isDead() {
+			return true
 		}
 	}
 	return false

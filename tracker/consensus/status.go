@@ -79,7 +79,10 @@ type Status struct {
 	ReadOnly bool   // one of two voters is lost: reads only
 	Quorum   bool   // enough voters run to commit
 	Full     bool   // a voter's disk is nearly full: growth is refused
-	Voters   []tracker.Voter
+	// Empty are the given voters whose directory holds none, or one whose
+	// seeding was cut short. ReplaceVoter(ctx, id, voter) fills them.
+	Empty  []string
+	Voters []tracker.Voter
 }
 
 // Status returns the state of the group. Voters that the group names and this
@@ -98,6 +101,9 @@ func (l *Local) Status() Status {
 		}
 		if err := v.cause(); err != nil {
 			t.Err = err.Error()
+			if errors.Is(err, errEmpty) {
+				s.Empty = append(s.Empty, v.ID)
+			}
 		} else if v.suspended.Load() {
 			t.Err = errHanging.Error()
 		}
@@ -105,12 +111,10 @@ func (l *Local) Status() Status {
 		s.Voters = append(s.Voters, t)
 	}
 	if q := l.quorum.Load(); q != nil {
-		for _, set := range q.sets {
-			for _, id := range set.servers {
-				if v := voterOf(raft.ServerID(id)); !given[v] {
-					given[v] = true
-					s.Voters = append(s.Voters, tracker.Voter{ID: v, Err: "voter is not among the given directories"})
-				}
+		for _, id := range q.servers {
+			if v := voterOf(raft.ServerID(id)); !given[v] {
+				given[v] = true
+				s.Voters = append(s.Voters, tracker.Voter{ID: v, Err: "voter is not among the given directories"})
 			}
 		}
 	}

@@ -28,15 +28,17 @@ type voter struct {
 	log     zerolog.Logger
 	onFail  func(*voter, error)
 
-	id     *raftlog.Identity // changed only while Raft does not run, or by its state machine
-	server string            // id.Server
-	store  *raftlog.Store
-	guard  *guard
-	fsm    *fsm
-	snaps  *snapshots
-	trans  *raft.InmemTransport
-	raft   *raft.Raft
-	batch  *batcher
+	id *raftlog.Identity // changed only while Raft does not run, or by its state machine
+	// server and recovery are the identity's; they do not change.
+	server   string
+	recovery uint64
+	store    *raftlog.Store
+	guard    *guard
+	fsm      *fsm
+	snaps    *snapshots
+	trans    *raft.InmemTransport
+	raft     *raft.Raft
+	batch    *batcher
 
 	notify  chan bool
 	snapDue chan struct{}
@@ -44,6 +46,7 @@ type voter struct {
 
 	serving   atomic.Uint64 // term in which this voter leads and has applied all before; 0
 	suspended atomic.Bool
+	leaving   atomic.Bool // is being replaced and should not be elected
 	space     spaceState
 
 	down struct { // closed when proposals in flight here are uncertain
@@ -152,11 +155,17 @@ func (v *voter) openState(p *parts, name string, create bool) (*kv.Store, positi
 // assemble opens the state named by the identity and makes the machine run on
 // it up to what is known to be committed.
 func (v *voter) assemble(p *parts) error {
-	v.server = v.id.Server
+	v.server, v.recovery = v.id.Server, v.id.Recovery
 	v.sweep()
 	s, pos, err := v.openState(p, v.id.State, false)
 	if err != nil {
 		return err
+	}
+	if snap, err := v.store.Snapshot(); err != nil {
+		return errors.Join(err, s.Close())
+	} else if snap != nil && snap.ConfIndex > pos.confIndex {
+		// A recovery chose a configuration beside the log.
+		pos.conf, pos.confIndex = snap.Conf, snap.ConfIndex
 	}
 	v.fsm = &fsm{machine: v.machine, fail: v.fail, now: p.cfg.Clock.Now}
 	v.fsm.state.Store(newHandle(s))
@@ -286,6 +295,11 @@ func (v *voter) fail(err error) {
 		v.err.Store(&err)
 		go v.onFail(v, err)
 	})
+}
+
+// retire gives a voter that is being stopped a reason, unless it has one.
+func (v *voter) retire(err error) {
+	v.once.Do(func() { v.err.Store(&err) })
 }
 
 func (v *voter) cause() error {

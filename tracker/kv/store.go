@@ -34,6 +34,7 @@ type Store struct {
 	failure atomic.Pointer[error]
 	failed  chan struct{}
 	once    sync.Once
+	closed  atomic.Bool
 	txns    sync.Pool
 }
 
@@ -204,7 +205,11 @@ func (s *Store) DiskUsage() uint64 { return s.db.Metrics().DiskSpaceUsage() }
 
 // Close releases the store. It flushes nothing: without a WAL, what was not
 // flushed is gone. A store that failed may not be able to release its lock.
+// Closing again does nothing.
 func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
 	if s.Err() == nil {
 		return s.guard(s.db.Close)
 	}

@@ -70,6 +70,7 @@ type Identity struct {
 	Server   string // the voter's name in Raft: another one for each new start from nothing
 	Recovery uint64 // how often the group was forced to go on without a majority
 	State    string // name of the state store's directory
+	Vote     bool   // it may have been a voter: false until a seeded one is made one
 }
 
 // Snapshot is the promise that the state store holds all entries up to Index
@@ -136,12 +137,17 @@ func (id *Identity) encode() []byte {
 	for _, s := range []string{id.Cluster, id.Voter, id.Server, id.State} {
 		b = appendText(b, s)
 	}
-	return seal(binary.LittleEndian.AppendUint64(b, id.Recovery))
+	vote := uint64(0)
+	if id.Vote {
+		vote = 1
+	}
+	b = binary.LittleEndian.AppendUint64(b, id.Recovery)
+	return seal(binary.LittleEndian.AppendUint64(b, vote))
 }
 
 func decodeIdentity(b []byte) (*Identity, error) {
 	f := unseal(b)
-	id := &Identity{Cluster: f.text(), Voter: f.text(), Server: f.text(), State: f.text(), Recovery: f.number()}
+	id := &Identity{Cluster: f.text(), Voter: f.text(), Server: f.text(), State: f.text(), Recovery: f.number(), Vote: f.number() != 0}
 	return id, f.err("identity")
 }
 

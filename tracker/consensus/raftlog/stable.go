@@ -98,6 +98,15 @@ func (s *Store) Identity() (*Identity, error) {
 	return decodeIdentity(b)
 }
 
+// SetIdentity changes the identity durably.
+func (s *Store) SetIdentity(id *Identity) error {
+	b := s.db.NewBatch(256)
+	if err := b.Set(keyIdentity, id.encode()); err != nil {
+		return err
+	}
+	return s.sync(b)
+}
+
 // Bootstrap begins the log of a new group with its first configuration: all
 // of it is durable on nil, or nothing. Every voter of the group begins with
 // the same entry.

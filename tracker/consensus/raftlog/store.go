@@ -283,5 +283,5 @@ func (s *Store) Held() uint64 {
 // DB returns the store below, for its figures and its failure.
 func (s *Store) DB() *kv.Store { return s.db }
 
-// Close releases the log.
+// Close releases the log; again it does nothing.
 func (s *Store) Close() error { return s.db.Close() }

@@ -440,3 +440,42 @@ func TestHTTP2(t *testing.T) {
 		t.Errorf("HTTP/%d, %d", res.ProtoMajor, res.StatusCode)
 	}
 }
+
+// TestSlowReader asks for an endless object and reads nothing of it.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	keys, _ := auth.NewStatic(testUser, testSecret)
+	cfg := gateway.DefaultConfig()
+	cfg.StallTimeout = 200 * time.Millisecond
+	s, err := NewServer(cfg, gateway.Deps{Catalog: newFrontCatalog(), Scheduler: noScheduler{}, Keys: keys}, zerolog.Nop(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	s.handlers[route.Named("GetObject").Index] = func(c *call) error {
+		block := make([]byte, 128<<10)
+		for {
+			if _, err := c.w.Write(block); err != nil {
+				ended <- err
+				return err
+			}
+		}
+	}
+	ts := httptest.NewServer(s.Handler())
+	defer ts.Close()
+	req, _ := http.NewRequest("GET", ts.URL+"/bucket/key", nil)
+	sign(t, req, nil)
+	conn, err := net.Dial("tcp", ts.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := req.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("the server still waits for the client to read")
+	}
+}

@@ -27,9 +27,9 @@ type version struct {
 // listed is what a client reads of any listing.
 type listed struct {
 	NextMarker, NextContinuationToken, NextKeyMarker, NextVersionIdMarker string
-	IsTruncated                                                          bool
-	Contents                                                             []struct{ Key string }
-	Version, DeleteMarker                                                []struct {
+	IsTruncated                                                           bool
+	Contents                                                              []struct{ Key string }
+	Version, DeleteMarker                                                 []struct {
 		Key, VersionId string
 		IsLatest       bool
 	}

@@ -1,0 +1,166 @@
+package allinone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"holdfast/internal/vfs"
+	"holdfast/storage"
+	"holdfast/tracker"
+	"holdfast/tracker/catalog"
+	"holdfast/tracker/consensus"
+	"holdfast/tracker/service"
+	"holdfast/tracker/worker"
+)
+
+// catalogDir is where a voter lives in a node's directory.
+const catalogDir = "catalog"
+
+// openCatalog opens the voters whose directories are there, and the service
+// over them.
+func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
+	voters, lost, err := s.voters(bootstrap)
+	if err != nil {
+		return err
+	}
+	for _, v := range lost {
+		s.cfg.Log.Error().Str("voter", v.ID).Uint32("node", uint32(v.Node)).Msg("copy of the catalog is missing; replace its directory: holdfast admin disk replace")
+	}
+	s.log, err = consensus.OpenLocal(ctx, consensus.LocalConfig{
+		Voters: voters, ClusterID: s.mu.layout.Cluster, Bootstrap: bootstrap, Clock: s.cfg.Clock, BallastBytes: s.cfg.Tune.Ballast,
+		Machine: func(int) consensus.Machine { return catalog.NewMachine() }, Logger: s.cfg.Log,
+		OnStop: func(id string, err error, quorum bool) {
+			s.cfg.Log.Error().Str("voter", id).Bool("others go on", quorum).Err(err).Msg("copy of the catalog stopped; look at its disk")
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	cat := service.NewCatalog(s.log, s.cfg.Clock)
+	cfg := service.Default()
+	if life := s.cfg.Tune.TicketLife; life > 0 {
+		cfg.TicketLife = life
+	}
+	s.svc, err = service.New(cfg, cat, cat, cat, s.nodes, s.cfg.Clock, s.cfg.Log)
+	if err != nil {
+		return err
+	}
+	s.svc.SetVoters(s.voterStatus)
+	s.svc.Watch(s.followEpochs)
+	return s.openWorkers(cat)
+}
+
+// voters returns those that can be opened, and those whose directories are
+// missing. None at all is a refusal: a directory with an identity and no
+// reachable catalog must never get a new one.
+func (s *Server) voters(bootstrap bool) (open []consensus.Voter, lost []VoterPlace, err error) {
+	l := s.mu.layout
+	for _, v := range l.Voters {
+		m := l.byNode(v.Node)
+		if m == nil || s.nodes.get(v.Node) == nil || !bootstrap && !hasCatalog(s.cfg.FS, m.Dir) {
+			lost = append(lost, v)
+			continue
+		}
+		open = append(open, consensus.Voter{ID: v.ID, FS: s.cfg.FS, Dir: s.cfg.FS.PathJoin(m.Dir, catalogDir)})
+	}
+	if len(open) > 0 {
+		return open, lost, nil
+	}
+	where := ""
+	for _, v := range lost {
+		if m := l.byNode(v.Node); m != nil {
+			where += " " + s.cfg.FS.PathJoin(m.Dir, catalogDir)
+		}
+	}
+	return nil, nil, fmt.Errorf("%w: no copy of the catalog is reachable; looked for%s: mount what is missing, or put a copy back from a backup", ErrRefused, where)
+}
+
+// hasCatalog reports whether a voter was ever made in dir.
+func hasCatalog(fs vfs.FS, dir string) bool {
+	ok, err := empty(fs, fs.PathJoin(dir, catalogDir))
+	return err == nil && !ok
+}
+
+// nameCatalog gives a new catalog the cluster's id and its incarnation.
+func (s *Server) nameCatalog(ctx context.Context, cluster, incarnation string) error {
+	cat := service.NewCatalog(s.log, s.cfg.Clock)
+	_, err := cat.Do(ctx, tracker.Mutation{}, catalog.SetIdentity{Cluster: cluster, Incarnation: incarnation}, true)
+	return err
+}
+
+// checkIncarnation compares the catalog's incarnation with the one the nodes
+// know; where they differ the nodes drop nothing until a person has looked.
+func (s *Server) checkIncarnation(ctx context.Context) error {
+	m, err := s.svc.Status(ctx)
+	if err != nil {
+		if errors.Is(err, tracker.ErrUnavailable) {
+			s.cfg.Log.Error().Err(err).Msg("catalog has no majority: reads may work, writes do not; holdfast admin catalog alone goes on with one copy")
+			return nil
+		}
+		return err
+	}
+	if m.Map.Cluster != s.mu.layout.Cluster {
+		return fmt.Errorf("%w: the catalog is of cluster %s and the directories of %s", ErrRefused, m.Map.Cluster, s.mu.layout.Cluster)
+	}
+	if m.Incarnation != s.mu.layout.Incarnation {
+		s.cfg.Log.Error().Str("catalog", m.Incarnation).Str("nodes", s.mu.layout.Incarnation).Msg("catalog is another incarnation than the nodes know: they delete nothing")
+	}
+	s.followEpochs(m.Map)
+	return nil
+}
+
+// followEpochs tells each node its epoch, so that tickets of an older one are
+// refused.
+func (s *Server) followEpochs(m *tracker.Map) {
+	for _, n := range s.nodes.all() {
+		if row := m.Node(n.Node()); row != nil {
+			n.SetEpoch(row.Epoch)
+		}
+	}
+}
+
+func (s *Server) voterStatus() (leader string, voters []tracker.Voter) {
+	st := s.log.Status()
+	return st.Leader, st.Voters
+}
+
+// openWorkers makes the background workers; Run starts them.
+func (s *Server) openWorkers(cat *service.Catalog) error {
+	cfg := worker.Default()
+	if g := s.cfg.Tune.Grace; g > 0 {
+		cfg.Garbage.Grace = g
+	}
+	var err error
+	s.workers, err = worker.New(cfg, s.svc, worker.NewStore(cat, worker.DefaultRetention()), s.nodes, s.cfg.Clock, s.cfg.Log)
+	if err != nil {
+		return err
+	}
+	s.svc.SetProgress(func() service.Progress {
+		p := service.Progress{Queues: map[string]tracker.Queue{}, Below: s.workers.Below()}
+		for _, i := range s.workers.Info() {
+			p.Queues[i.Name] = i.Queue
+		}
+		return p
+	})
+	return nil
+}
+
+// device names the file system that holds dir: directories on one device are
+// one failure domain.
+func device(fs vfs.FS, dir string) string {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return dir
+	}
+	return deviceOf(st, dir)
+}
+
+// lostNode is the member of a directory that is not open.
+func (s *Server) lostNode(dir string) (storage.NodeID, bool) {
+	if m := s.mu.layout.member(dir); m != nil && s.nodes.get(m.Node) == nil {
+		return m.Node, true
+	}
+	return 0, false
+}

@@ -1,0 +1,65 @@
+package allinone
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"holdfast/storage"
+	"holdfast/storage/node"
+)
+
+// nodeSet is the nodes of this process by id. It implements storage.Nodes.
+type nodeSet struct {
+	mu struct {
+		sync.RWMutex
+		nodes map[storage.NodeID]*node.Node
+	}
+}
+
+func newNodeSet() *nodeSet {
+	s := &nodeSet{}
+	s.mu.nodes = map[storage.NodeID]*node.Node{}
+	return s
+}
+
+// Shards implements storage.Nodes.
+func (s *nodeSet) Shards(id storage.NodeID) (storage.Shards, error) {
+	if n := s.get(id); n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("node %d: %w", id, storage.ErrOffline)
+}
+
+func (s *nodeSet) get(id storage.NodeID) *node.Node {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mu.nodes[id]
+}
+
+func (s *nodeSet) put(n *node.Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.nodes[n.Node()] = n
+}
+
+// remove takes a node out of the set and returns it, nil if it is not there.
+func (s *nodeSet) remove(id storage.NodeID) *node.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.mu.nodes[id]
+	delete(s.mu.nodes, id)
+	return n
+}
+
+// all returns the nodes in order of their ids.
+func (s *nodeSet) all() []*node.Node {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []*node.Node
+	for _, id := range slices.Sorted(maps.Keys(s.mu.nodes)) {
+		out = append(out, s.mu.nodes[id])
+	}
+	return out
+}

@@ -1,0 +1,335 @@
+package allinone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"holdfast/erasure"
+	"holdfast/internal/clock"
+	"holdfast/internal/vfs"
+	"holdfast/storage"
+	"holdfast/storage/node"
+	"holdfast/tracker"
+)
+
+// groupName is the one storage group of a server.
+const groupName = "default"
+
+// maxVoters is the most copies of the catalog in one process.
+const maxVoters = 3
+
+// Open makes or opens the server on its directories. It returns once the
+// catalog can answer. ErrRefused where the directories must not be used like
+// this; the text says what to do.
+func Open(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
+	if err := makeDirs(cfg.FS, cfg.Dirs); err != nil {
+		return nil, err
+	}
+	sv, err := look(cfg.FS, cfg.Dirs)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, nodes: newNodeSet()}
+	if sv.first() {
+		err = s.first(ctx, sv)
+	} else {
+		err = s.again(ctx, sv)
+	}
+	if err == nil {
+		err = s.serveS3()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.warnAboutDevices()
+	return s, nil
+}
+
+// first makes a new server on empty directories. Until the layout is ready
+// nothing is acknowledged, so a first start that was cut off begins again.
+func (s *Server) first(ctx context.Context, sv *survey) error {
+	for dir := range sv.layouts {
+		if err := wipe(s.cfg.FS, dir); err != nil {
+			return err
+		}
+	}
+	scheme, err := chooseScheme(s.cfg.Scheme, len(s.cfg.Dirs))
+	if err != nil {
+		return err
+	}
+	l := &Layout{Format: layoutFormat, Revision: 1, Cluster: uuid.NewString(), Incarnation: uuid.NewString(), Scheme: scheme.String()}
+	for i, dir := range s.cfg.Dirs {
+		l.Nodes = append(l.Nodes, Member{Node: storage.NodeID(i + 1), Dir: dir})
+		if i < s.copies() {
+			l.Voters = append(l.Voters, VoterPlace{ID: fmt.Sprintf("voter-%d", i+1), Node: storage.NodeID(i + 1)})
+		}
+	}
+	s.mu.layout, s.dirs = l, s.cfg.Dirs
+	if err := s.writeLayout(l); err != nil {
+		return err
+	}
+	for _, m := range l.Nodes {
+		if err := s.identify(m); err != nil {
+			return err
+		}
+		if err := s.openNode(ctx, m, 1); err != nil {
+			return err
+		}
+	}
+	if err := s.openCatalog(ctx, true); err != nil {
+		return err
+	}
+	if err := s.register(ctx, scheme); err != nil {
+		return err
+	}
+	ready := l.next()
+	ready.Ready = true
+	s.warnAboutScheme(scheme)
+	return s.setLayout(ready)
+}
+
+// register enters the group and the nodes into a new catalog.
+func (s *Server) register(ctx context.Context, scheme erasure.Scheme) error {
+	l := s.mu.layout
+	if err := s.nameCatalog(ctx, l.Cluster, l.Incarnation); err != nil {
+		return err
+	}
+	g, err := s.svc.RegisterGroup(ctx, tracker.Group{Name: groupName, Class: "STANDARD", Scheme: scheme})
+	if err != nil {
+		return err
+	}
+	for _, m := range l.Nodes {
+		n, err := s.svc.RegisterNode(ctx, s.describe(g.ID, m.Dir))
+		if err != nil {
+			return err
+		}
+		if n.ID != m.Node {
+			return fmt.Errorf("catalog gave node %d the id %d", m.Node, n.ID)
+		}
+	}
+	return nil
+}
+
+// describe is a node of this process as the catalog knows it.
+func (s *Server) describe(group uint16, dir string) tracker.Node {
+	return tracker.Node{Group: group, State: tracker.NodeActive, Addr: dir, Domain: tracker.Domain{Host: device(s.cfg.FS, dir)}}
+}
+
+func (s *Server) copies() int {
+	n := min(len(s.cfg.Dirs), maxVoters)
+	if c := s.cfg.CatalogCopies; c > 0 && c < n {
+		s.cfg.Log.Warn().Int("copies", c).Msg("fewer copies of the catalog than the data has: for benchmarks only")
+		return c
+	}
+	return n
+}
+
+// again opens a server that was made before.
+func (s *Server) again(ctx context.Context, sv *survey) error {
+	if err := checkScheme(s.cfg.Scheme, sv.layout); err != nil {
+		return err
+	}
+	l, err := s.place(sv)
+	if err != nil {
+		return err
+	}
+	s.mu.layout = l
+	for _, m := range l.Nodes {
+		if m.Gone || sv.layouts[m.Dir] == nil {
+			continue
+		}
+		s.dirs = append(s.dirs, m.Dir)
+		if err := s.finishFormat(m); err != nil {
+			return err
+		}
+		// The true epoch is the catalog's; the service's map tells it.
+		if err := s.openNode(ctx, m, 0); err != nil {
+			return err
+		}
+	}
+	if err := s.openCatalog(ctx, false); err != nil {
+		return err
+	}
+	if err := s.checkIncarnation(ctx); err != nil {
+		return err
+	}
+	if err := s.grow(ctx, sv); err != nil {
+		return err
+	}
+	return s.setLayout(s.mu.layout.next())
+}
+
+// place settles which member is in which directory: by the identity in it,
+// since a disk may have been mounted elsewhere.
+func (s *Server) place(sv *survey) (*Layout, error) {
+	l := sv.layout.next()
+	for dir := range sv.layouts {
+		id, err := node.ReadIdentity(s.cfg.FS, dir)
+		if errors.Is(err, node.ErrNoIdentity) && unformatted(s.cfg.FS, dir) && l.member(dir) != nil {
+			continue // the format was cut off; again finishes it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		m := l.byNode(id.Node)
+		switch {
+		case m == nil || id.Cluster != l.Cluster:
+			return nil, fmt.Errorf("%w: %s holds node %d of server %s, which this server does not know; leave the directory out", ErrRefused, dir, id.Node, id.Cluster)
+		case m.Gone:
+			return nil, fmt.Errorf("%w: %s holds node %d, which was replaced or forgotten; empty the directory to use it again, or leave it out", ErrRefused, dir, id.Node)
+		}
+		m.Dir = dir
+	}
+	given := map[string]bool{}
+	for _, d := range s.cfg.Dirs {
+		given[d] = true
+	}
+	for _, m := range sv.missingNodes(given) {
+		if now := l.byNode(m.Node); now.Dir != m.Dir {
+			continue // it moved to another of the given directories
+		}
+		s.cfg.Log.Error().Str("dir", m.Dir).Uint32("node", uint32(m.Node)).
+			Msg("directory is missing or empty: if it is not mounted, mount it and restart; if it is lost, run: holdfast admin disk replace " + m.Dir)
+	}
+	return l, nil
+}
+
+// unformatted reports whether dir holds a layout file and nothing of a node.
+func unformatted(fs vfs.FS, dir string) bool {
+	for _, n := range []string{"volumes", "blobs", "index"} {
+		if _, err := fs.Stat(fs.PathJoin(dir, n)); err == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// finishFormat gives a member whose format was cut off its identity.
+func (s *Server) finishFormat(m Member) error {
+	_, err := node.ReadIdentity(s.cfg.FS, m.Dir)
+	if errors.Is(err, node.ErrNoIdentity) && unformatted(s.cfg.FS, m.Dir) {
+		return s.identify(m)
+	}
+	return nil
+}
+
+// grow makes new nodes of empty directories that the server never had, unless
+// a known one is missing: then the empty one may be its mount point or its
+// replacement, and a person says which.
+func (s *Server) grow(ctx context.Context, sv *survey) error {
+	var fresh []string
+	missing := false
+	for _, m := range s.mu.layout.Nodes {
+		missing = missing || !m.Gone && s.nodes.get(m.Node) == nil
+	}
+	for _, d := range sv.empty {
+		if s.mu.layout.member(d) == nil {
+			fresh = append(fresh, d)
+		}
+	}
+	if len(fresh) > 0 && missing {
+		s.cfg.Log.Error().Strs("dirs", fresh).Msg("empty directories are left alone while a known one is missing; replace or forget that one first: holdfast admin disk replace")
+		return nil
+	}
+	for _, d := range fresh {
+		if _, err := s.addNode(ctx, d); err != nil {
+			return err
+		}
+		s.cfg.Log.Info().Str("dir", d).Msg("directory added as a new node")
+	}
+	return nil
+}
+
+// addNode registers, formats and opens a new node in an empty directory.
+func (s *Server) addNode(ctx context.Context, dir string) (Member, error) {
+	m, err := s.svc.Map(ctx)
+	if err != nil {
+		return Member{}, err
+	}
+	if len(m.Groups) == 0 {
+		return Member{}, errors.New("catalog has no storage group")
+	}
+	n, err := s.svc.RegisterNode(ctx, s.describe(m.Groups[0].ID, dir))
+	if err != nil {
+		return Member{}, err
+	}
+	mem := Member{Node: n.ID, Dir: dir}
+	next := s.mu.layout.next()
+	next.Nodes = append(next.Nodes, mem)
+	if !slices.Contains(s.dirs, dir) {
+		s.dirs = append(s.dirs, dir)
+	}
+	// The layout goes first: a directory that it names and that has no
+	// identity yet is finished by the next start.
+	if err := s.setLayout(next); err != nil {
+		return mem, err
+	}
+	if err := s.identify(mem); err != nil {
+		return mem, err
+	}
+	return mem, s.openNode(ctx, mem, n.Epoch)
+}
+
+// identify writes the identity of a member into its directory.
+func (s *Server) identify(m Member) error {
+	l := s.mu.layout
+	return node.WriteIdentity(s.cfg.FS, m.Dir, node.Identity{Cluster: l.Cluster, Node: m.Node, Incarnation: l.Incarnation, Created: s.cfg.Clock.Now()})
+}
+
+func (s *Server) openNode(ctx context.Context, m Member, epoch uint32) error {
+	n, err := node.Open(ctx, node.Config{FS: s.cfg.FS, Dir: m.Dir, Cluster: s.mu.layout.Cluster, Node: m.Node,
+		Incarnation: s.mu.layout.Incarnation, Epoch: epoch, Logger: s.cfg.Log, Clock: s.cfg.Clock, Reserve: s.cfg.Tune.Reserve,
+		Nodes: s.nodes, Limits: s.cfg.Tune.Node, Damage: s.damaged})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	s.nodes.put(n)
+	s.runNode(n)
+	return nil
+}
+
+// setLayout keeps a layout in every directory in use, and in memory.
+func (s *Server) setLayout(l *Layout) error {
+	if err := s.writeLayout(l); err != nil {
+		return err
+	}
+	s.mu.layout = l
+	return nil
+}
+
+func (s *Server) writeLayout(l *Layout) error {
+	for _, d := range s.dirs {
+		if err := l.write(s.cfg.FS, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnAboutScheme says what a scheme costs when a disk dies.
+func (s *Server) warnAboutScheme(sc erasure.Scheme) {
+	if n := len(s.cfg.Dirs); sc.Width() > 1 && sc.Quorum() == sc.Width() && n == sc.Width() {
+		s.cfg.Log.Warn().Stringer("scheme", sc).Int("directories", n).
+			Msg("with one directory lost this server reads, but takes no writes until it is replaced; one directory more than the scheme is wide avoids that")
+	}
+}
+
+// warnAboutDevices says that directories on one disk die together.
+func (s *Server) warnAboutDevices() {
+	seen := map[string]string{}
+	for _, d := range s.dirs {
+		dev := device(s.cfg.FS, d)
+		if other, ok := seen[dev]; ok {
+			s.cfg.Log.Warn().Str("dir", d).Str("other", other).Msg("two directories are on one device and will be lost together")
+			return
+		}
+		seen[dev] = d
+	}
+}

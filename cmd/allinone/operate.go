@@ -1,0 +1,167 @@
+package allinone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"holdfast/internal/fault"
+	"holdfast/storage"
+	"holdfast/tracker"
+)
+
+// Sentinels of the administration.
+var (
+	errNotLost  = fault.New(fault.Precondition, "allinone.not-lost", "directory is in use and well; only a lost one can be replaced or forgotten")
+	errUnknown  = fault.New(fault.NotFound, "allinone.unknown-directory", "directory is not one of this server's; see holdfast admin status")
+	errNotEmpty = fault.New(fault.Precondition, "allinone.not-empty", "directory is not empty; mount the new, empty disk there first")
+)
+
+// Status implements gateway.Operator.
+func (s *Server) Status(ctx context.Context) (*tracker.Status, error) { return s.svc.Status(ctx) }
+
+// AcceptClock implements gateway.Operator.
+func (s *Server) AcceptClock(ctx context.Context) error { return s.svc.AcceptClock(ctx) }
+
+// ReplaceDisk implements gateway.Operator: the lost node is gone, a new one
+// takes its directory, and a lost copy of the catalog is seeded again.
+func (s *Server) ReplaceDisk(ctx context.Context, dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.mu.layout.member(dir); m != nil && s.nodes.get(m.Node) != nil {
+		if v := s.mu.layout.voterOf(m.Node); v != nil && s.voterLost(v.ID) {
+			return s.reseed(ctx, v.ID, m.Node, dir)
+		}
+	}
+	old, err := s.lost(dir)
+	if err != nil {
+		return err
+	}
+	bare, err := empty(s.cfg.FS, dir)
+	if err != nil {
+		return err
+	}
+	if !bare {
+		return fmt.Errorf("%s: %w", dir, errNotEmpty)
+	}
+	if err := s.cfg.FS.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.giveUp(ctx, old); err != nil {
+		return err
+	}
+	m, err := s.addNode(ctx, dir)
+	if err != nil {
+		return err
+	}
+	s.cfg.Log.Info().Str("dir", dir).Uint32("old", uint32(old)).Uint32("new", uint32(m.Node)).Msg("directory replaced; it is being refilled")
+	if v := s.mu.layout.voterOf(old); v != nil {
+		return s.reseed(ctx, v.ID, m.Node, dir)
+	}
+	return nil
+}
+
+// ForgetDisk implements gateway.Operator.
+func (s *Server) ForgetDisk(ctx context.Context, dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.lost(dir)
+	if err != nil {
+		return err
+	}
+	if err := s.giveUp(ctx, old); err != nil {
+		return err
+	}
+	if v := s.mu.layout.voterOf(old); v != nil {
+		return s.moveVoter(ctx, v.ID)
+	}
+	return nil
+}
+
+// lost returns the node of a directory that is lost: not open, or stopped by
+// its disk's errors and its directory empty by now.
+func (s *Server) lost(dir string) (storage.NodeID, error) {
+	m := s.mu.layout.member(dir)
+	if m == nil {
+		return 0, fmt.Errorf("%s: %w", dir, errUnknown)
+	}
+	n := s.nodes.get(m.Node)
+	if n == nil {
+		return m.Node, nil
+	}
+	if bare, err := empty(s.cfg.FS, dir); err == nil && bare {
+		return m.Node, errors.Join(s.nodes.remove(m.Node).Close())
+	}
+	return 0, fmt.Errorf("%s: %w", dir, errNotLost)
+}
+
+// giveUp makes a node gone, in the catalog first.
+func (s *Server) giveUp(ctx context.Context, id storage.NodeID) error {
+	if err := s.svc.SetNodeState(ctx, id, tracker.NodeGone); err != nil {
+		return err
+	}
+	next := s.mu.layout.next()
+	next.byNode(id).Gone = true
+	return s.setLayout(next)
+}
+
+func (s *Server) voterLost(id string) bool {
+	for _, v := range s.log.Status().Voters {
+		if v.ID == id {
+			return v.Err != ""
+		}
+	}
+	return true
+}
+
+// reseed makes a new copy of the catalog in dir in the place of a lost one.
+func (s *Server) reseed(ctx context.Context, voter string, on storage.NodeID, dir string) error {
+	fresh := "voter-" + uuid.NewString()[:8]
+	path := s.cfg.FS.PathJoin(dir, catalogDir)
+	if err := s.cfg.FS.RemoveAll(path); err != nil {
+		return err
+	}
+	if err := s.log.ReplaceVoter(ctx, voter, voterAt(fresh, s.cfg.FS, path)); err != nil {
+		return fmt.Errorf("seeding a copy of the catalog: %w", err)
+	}
+	next := s.mu.layout.next()
+	for i := range next.Voters {
+		if next.Voters[i].ID == voter {
+			next.Voters[i] = VoterPlace{ID: fresh, Node: on}
+		}
+	}
+	return s.setLayout(next)
+}
+
+// moveVoter seeds a copy of the catalog on a directory that has none, in the
+// place of one that is lost for good; without such a directory the group goes
+// on with one copy less to lose.
+func (s *Server) moveVoter(ctx context.Context, voter string) error {
+	for _, m := range s.mu.layout.Nodes {
+		if !m.Gone && s.nodes.get(m.Node) != nil && s.mu.layout.voterOf(m.Node) == nil {
+			return s.reseed(ctx, voter, m.Node, m.Dir)
+		}
+	}
+	s.cfg.Log.Warn().Str("voter", voter).Msg("no directory is free for a copy of the catalog; add one")
+	return nil
+}
+
+// GoOnAlone implements gateway.Operator.
+func (s *Server) GoOnAlone(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.log.RecoverAlone(ctx, false); err != nil {
+		return err
+	}
+	next := s.mu.layout.next()
+	next.Voters = nil
+	for _, v := range s.log.Status().Voters {
+		if old := s.mu.layout.voterByID(v.ID); old != nil && v.Err == "" {
+			next.Voters = append(next.Voters, *old)
+		}
+	}
+	s.cfg.Log.Warn().Msg("catalog goes on with one copy")
+	return s.setLayout(next)
+}

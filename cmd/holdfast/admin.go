@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/auth/sigv4"
+	"holdfast/gateway/admin"
+	"holdfast/tracker"
+)
+
+// adminClient calls a server's administration endpoint.
+type adminClient struct {
+	endpoint, region string
+	insecure         bool
+	timeout          time.Duration
+}
+
+func adminCommand() *cobra.Command {
+	c := &adminClient{}
+	cmd := &cobra.Command{
+		Use:   "admin",
+		Short: "Look after a running server",
+		Long: "Calls the administration endpoint of a running server, signed with root's key from\n" +
+			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).",
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.endpoint, "endpoint", "http://127.0.0.1:9000", "endpoint of a gateway")
+	f.StringVar(&c.region, "region", "us-east-1", "region of the signature")
+	f.BoolVar(&c.insecure, "insecure", false, "accept any certificate")
+	f.DurationVar(&c.timeout, "timeout", 5*time.Minute, "time allowed")
+	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c))
+	return cmd
+}
+
+func statusCommand(c *adminClient) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show nodes, groups, catalog copies and queues", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var st tracker.Status
+			if err := c.call(cmd.Context(), http.MethodGet, "status", nil, &st); err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(&st)
+			}
+			return writeStatus(cmd.OutOrStdout(), &st)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func diskCommand(c *adminClient) *cobra.Command {
+	disk := &cobra.Command{Use: "disk", Short: "Replace or forget a directory that was lost"}
+	var forget bool
+	replace := &cobra.Command{
+		Use: "replace DIR", Short: "Refill the empty directory DIR, or with --forget go on without it", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
+			path := "disk/replace"
+			if forget {
+				path = "disk/forget"
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, path, admin.DiskRequest{Dir: dir}, nil); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "done; the refill goes on in the background: holdfast admin status shows what is below target")
+			return nil
+		},
+	}
+	replace.Flags().BoolVar(&forget, "forget", false, "DIR will not come back: rebuild its shards on the other directories")
+	disk.AddCommand(replace)
+	return disk
+}
+
+func catalogCommand(c *adminClient) *cobra.Command {
+	catalog := &cobra.Command{Use: "catalog", Short: "Recover the catalog"}
+	var sure bool
+	alone := &cobra.Command{
+		Use: "alone", Short: "Let the surviving copy of a two-copy catalog take writes again", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !sure {
+				return errors.New("the other copy of the catalog must be lost for good: if it may come back, bring it back instead; else repeat with --lost-for-good")
+			}
+			return c.call(cmd.Context(), http.MethodPost, "catalog/alone", struct{}{}, nil)
+		},
+	}
+	alone.Flags().BoolVar(&sure, "lost-for-good", false, "the other copy will not come back")
+	catalog.AddCommand(alone)
+	return catalog
+}
+
+func clockCommand(c *adminClient) *cobra.Command {
+	clock := &cobra.Command{Use: "clock", Short: "Accept a step of the machine's clock"}
+	clock.AddCommand(&cobra.Command{
+		Use: "accept", Short: "Let catalog time follow the machine's clock over a large step", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.call(cmd.Context(), http.MethodPost, "clock/accept", struct{}{}, nil)
+		},
+	})
+	return clock
+}
+
+// call makes one signed call; in and out may be nil.
+func (c *adminClient) call(ctx context.Context, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+admin.Prefix+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	user, secret := clientCredentials(os.LookupEnv)
+	if user == "" {
+		return errors.New("no credentials: set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD")
+	}
+	sum := sha256.Sum256(body)
+	sigv4.Sign(req, user, secret, c.region, hex.EncodeToString(sum[:]), time.Now())
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: c.insecure}}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var e admin.Error
+		data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		if json.Unmarshal(data, &e) != nil || e.Message == "" {
+			return fmt.Errorf("%s answers %s", c.endpoint, resp.Status)
+		}
+		return fmt.Errorf("%s (%s)", e.Message, e.Code)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+func writeStatus(w io.Writer, st *tracker.Status) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nobjects' blobs below target\t%d\n\n", st.Map.Cluster, st.Incarnation, st.BlobsBelow)
+	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY")
+	for _, n := range st.Map.Nodes {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", n.ID, groupName(st.Map, n.Group), n.State, human(n.Load.Used), human(n.Load.Free), n.Load.Errors, n.Addr)
+	}
+	fmt.Fprintln(t, "\nCATALOG COPY\tLEADER\tAPPLIED\tDIRECTORY\tERROR")
+	for _, v := range st.Voters {
+		fmt.Fprintf(t, "%s\t%v\t%d\t%s\t%s\n", v.ID, v.Leader, v.Applied, v.Dir, v.Err)
+	}
+	fmt.Fprintln(t, "\nQUEUE\tLENGTH\tOLDEST\tDONE\tFAILED")
+	for name, q := range st.Queues {
+		age := "-"
+		if q.Oldest > 0 {
+			age = time.Since(time.UnixMilli(q.Oldest)).Round(time.Second).String()
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\n", name, q.Length, age, q.Done, q.Failed)
+	}
+	return t.Flush()
+}
+
+func groupName(m *tracker.Map, id uint16) string {
+	for _, g := range m.Groups {
+		if g.ID == id {
+			return g.Name + " (" + g.Scheme.String() + ")"
+		}
+	}
+	return fmt.Sprint(id)
+}
+
+// human writes a number of bytes for people.
+func human(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}

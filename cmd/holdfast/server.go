@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"holdfast/auth"
+	"holdfast/cmd/allinone"
+	"holdfast/gateway"
+	"holdfast/internal/vfs"
+)
+
+// serverFlags are the flags of holdfast server.
+type serverFlags struct {
+	address, scheme, region, config string
+	tlsCert, tlsKey                 string
+	domains, corsOrigins            []string
+	metricsPublic, strictRegion     bool
+	metricsToken, logLevel          string
+	inlineLimit                     string
+	catalogCopies                   int
+}
+
+func serverCommand() *cobra.Command {
+	var o serverFlags
+	cmd := &cobra.Command{
+		Use:   "server DIR...",
+		Short: "Run a whole object store in one process",
+		Long: "Runs one storage node per directory, the catalog and an S3 gateway in one process.\n" +
+			"{1...8} in a directory's name stands for a range. Every flag is also HOLDFAST_NAME in\n" +
+			"the environment and a key of the file given by --config.",
+		Example: "  holdfast server ./data\n  holdfast server /disk{1...4} --address :9000",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := fill(cmd.Flags(), os.LookupEnv); err != nil {
+				return err
+			}
+			dirs, err := expandDirs(args)
+			if err != nil {
+				return err
+			}
+			return runServer(cmd.Context(), &o, dirs, os.LookupEnv, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.address, "address", ":9000", "listen address, HOST:PORT")
+	f.StringVar(&o.scheme, "scheme", "", "redundancy, rep-N or rs-K+M; by default by the number of directories, fixed at the first start")
+	f.StringVar(&o.region, "region", "us-east-1", "region that is answered; any is accepted")
+	f.BoolVar(&o.strictRegion, "strict-region", false, "refuse signatures for another region")
+	f.StringVar(&o.tlsCert, "tls-cert", "", "certificate file (PEM); serves https together with --tls-key")
+	f.StringVar(&o.tlsKey, "tls-key", "", "private key file (PEM)")
+	f.StringSliceVar(&o.domains, "domain", nil, "domain for virtual-host style, repeatable")
+	f.StringSliceVar(&o.corsOrigins, "cors-origin", []string{"*"}, "origin that browsers may come from, repeatable; * for any")
+	f.BoolVar(&o.metricsPublic, "metrics-public", false, "serve /-/metrics to anyone")
+	f.StringVar(&o.metricsToken, "metrics-token", "", "bearer token for /-/metrics; better given as HOLDFAST_METRICS_TOKEN")
+	f.StringVar(&o.inlineLimit, "inline-limit", "8KiB", "objects up to this size are kept in the catalog")
+	f.IntVar(&o.catalogCopies, "catalog-copies", 0, "copies of the catalog: 1 to 3, by default as many as the directories allow; fewer are for benchmarks")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.config, "config", "", "YAML file with any of these flags")
+	return cmd
+}
+
+func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(string) (string, bool), out io.Writer) error {
+	log, err := logger(o.logLevel)
+	if err != nil {
+		return err
+	}
+	gw, err := o.gatewayConfig()
+	if err != nil {
+		return err
+	}
+	listenTLS, err := o.tlsConfig()
+	if err != nil {
+		return err
+	}
+	limitMemory(env)
+	creds, created, err := rootCredentials(dirs, env)
+	if err != nil {
+		return err
+	}
+	keys, err := auth.NewStatic(creds.User, creds.Password)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	srv, err := allinone.Open(ctx, allinone.Config{FS: vfs.OS(), Dirs: dirs, Scheme: o.scheme, CatalogCopies: o.catalogCopies,
+		Keys: keys, Gateway: gw, Log: log})
+	if err != nil {
+		return err
+	}
+	if created {
+		if err := keepCredentials(srv.Dirs(), creds); err != nil {
+			return errors.Join(err, srv.Close())
+		}
+	}
+	ln, err := net.Listen("tcp", o.address)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w; choose another with --address", err), srv.Close())
+	}
+	greet(out, ln.Addr().String(), listenTLS != nil, creds, created)
+	log.Info().Str("addr", ln.Addr().String()).Dur("took", time.Since(started)).Strs("dirs", dirs).Msg("serving")
+	if listenTLS != nil {
+		ln = tls.NewListener(ln, listenTLS)
+	}
+	return serve(ctx, srv, ln, log)
+}
+
+// drainTime bounds how long a graceful stop waits for requests in flight.
+const drainTime = 25 * time.Second
+
+// serve runs until ctx ends, then finishes what is in flight.
+func serve(ctx context.Context, srv *allinone.Server, ln net.Listener, log zerolog.Logger) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- srv.Run(work) }()
+	h := srv.HTTPServer()
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(ln) }()
+	var err error
+	select {
+	case <-ctx.Done():
+		log.Info().Msg("stopping: finishing what is in flight")
+		drain, cancel := context.WithTimeout(work, drainTime)
+		defer cancel()
+		if h.Shutdown(drain) != nil {
+			err = h.Close()
+		}
+	case err = <-served:
+	case err = <-ran:
+		ran <- nil
+		err = errors.Join(err, h.Close())
+	}
+	stop()
+	err = errors.Join(err, <-ran, srv.Close())
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// greet prints the endpoint, new credentials once, and a line to try.
+func greet(out io.Writer, addr string, secure bool, c credentials, created bool) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	url := "http://" + net.JoinHostPort(host, port)
+	if secure {
+		url = "https://" + net.JoinHostPort(host, port)
+	}
+	fmt.Fprintf(out, "\nHoldfast serves S3 at %s\n", url)
+	if !created {
+		fmt.Fprintf(out, "Root's access key is %s.\n\n", c.User)
+		return
+	}
+	fmt.Fprintf(out, "New root credentials, shown this once and kept in the data directory:\n\n  access key  %s\n  secret key  %s\n\nTry:\n\n", c.User, c.Password)
+	fmt.Fprintf(out, "  AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url %s s3 mb s3://first\n\n", c.User, c.Password, url)
+}
+
+func (o *serverFlags) gatewayConfig() (gateway.Config, error) {
+	gw := gateway.DefaultConfig()
+	inline, err := parseBytes(o.inlineLimit)
+	if err != nil {
+		return gw, fmt.Errorf("--inline-limit: %w", err)
+	}
+	gw.Region, gw.StrictRegion, gw.Domains, gw.CORSOrigins = o.region, o.strictRegion, o.domains, o.corsOrigins
+	gw.MetricsPublic, gw.MetricsToken, gw.InlineLimit = o.metricsPublic, o.metricsToken, int(inline)
+	return gw, gw.Validate()
+}
+
+func logger(level string) (zerolog.Logger, error) {
+	l, err := zerolog.ParseLevel(level)
+	if err != nil || level == "" {
+		return zerolog.Nop(), fmt.Errorf("--log-level %q: debug, info, warn or error", level)
+	}
+	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
+	return zerolog.New(os.Stderr).Level(l).With().Timestamp().Logger(), nil
+}
+
+// limitMemory keeps the collector's target low: the hot paths pool their
+// buffers, so a smaller heap costs little. GOGC and GOMEMLIMIT win.
+func limitMemory(env func(string) (string, bool)) {
+	if _, set := env("GOGC"); !set {
+		debug.SetGCPercent(100)
+	}
+	if _, set := env("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(2 << 30)
+	}
+}

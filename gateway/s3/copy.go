@@ -54,33 +54,51 @@ func copyObject(c *call) error {
 	if err != nil {
 		return err
 	}
-	var res *tracker.PutResult
-	for try := 1; ; try++ {
-		res, err = c.copyBytes(r, src, ask)
-		if !errors.Is(err, errSourceGone) || src.version != "" || try == copyTries {
-			break
-		}
-		if src, err = c.openSource(); err != nil {
-			return err
-		}
+	do := func() (*outcome, error) { return c.copyVersion(r, src, ask) }
+	if src.obj.Size >= slowFrom {
+		return c.slowly(slowBeat, do)
 	}
+	out, err := do()
 	if err != nil {
 		return err
 	}
-	h := c.w.Header()
-	c.sourceHeaders(src)
-	if res.VersionID != "" {
-		h["X-Amz-Version-Id"] = []string{res.VersionID}
+	return c.writeOutcome(out)
+}
+
+// copyVersion copies src as r says. Where the source's current version was
+// replaced meanwhile, the one that is current then is copied.
+func (c *call) copyVersion(r *tracker.PutObject, src *copied, ask checksum.Algorithm) (*outcome, error) {
+	var res *tracker.PutResult
+	for try := 1; ; try++ {
+		var err error
+		if res, err = c.copyBytes(r, src, ask); err == nil {
+			break
+		}
+		if !errors.Is(err, errSourceGone) || src.version != "" || try == copyTries {
+			return nil, err
+		}
+		if src, err = c.openSource(); err != nil {
+			return nil, err
+		}
+		if !c.replaces() {
+			r.Headers = withRedirect(src.obj.Headers, fieldValue(r.Headers, redirectLocation))
+		}
 	}
-	out := &copyResult{XMLName: xml.Name{Space: namespace, Local: "CopyObjectResult"},
-		LastModified: xmlTime(res.Modified), ETag: quoted(res.ETag)}
 	m := &r.Meta
 	if res.Meta != nil {
 		m = res.Meta
 	}
-	out.checksumXML = objectChecksumXML(m, src.obj.Parts)
-	return c.writeXML(http.StatusOK, out)
+	h := http.Header{}
+	sourceVersion(h, src)
+	if res.VersionID != "" {
+		h["X-Amz-Version-Id"] = []string{res.VersionID}
+	}
+	return &outcome{header: h, doc: &copyResult{XMLName: xml.Name{Space: namespace, Local: "CopyObjectResult"},
+		LastModified: xmlTime(res.Modified), ETag: quoted(res.ETag), checksumXML: objectChecksumXML(m, src.obj.Parts)}}, nil
 }
+
+// replaces reports whether the copy gets the request's headers.
+func (c *call) replaces() bool { return c.header("X-Amz-Metadata-Directive") == "REPLACE" }
 
 // openSource reads the headers that name and condition the source, authorises
 // the read, and finds the object.
@@ -127,13 +145,12 @@ func (c *call) newCopy(b *tracker.Bucket, src *copied) (*tracker.PutObject, erro
 	if src.obj.Size > gateway.MaxPut {
 		return nil, errInvalid("The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 	}
-	replace, err := directive(c.header("X-Amz-Metadata-Directive"), "x-amz-metadata-directive")
-	if err != nil {
-		return nil, err
+	for _, name := range [...]string{"X-Amz-Metadata-Directive", "X-Amz-Tagging-Directive"} {
+		if v := c.header(name); v != "" && v != "COPY" && v != "REPLACE" {
+			return nil, errArgument("Unknown directive.", strings.ToLower(name), v)
+		}
 	}
-	if _, err := directive(c.header("X-Amz-Tagging-Directive"), "x-amz-tagging-directive"); err != nil {
-		return nil, err
-	}
+	replace := c.replaces()
 	r, err := c.newPut(b)
 	if err != nil {
 		return nil, err
@@ -162,17 +179,6 @@ func withRedirect(fields []tracker.Field, redirect string) []tracker.Field {
 		out = append(out, tracker.Field{Name: redirectLocation, Value: redirect})
 	}
 	return out
-}
-
-// directive reads COPY (the default) or REPLACE.
-func directive(v, name string) (replace bool, err error) {
-	switch v {
-	case "", "COPY":
-		return false, nil
-	case "REPLACE":
-		return true, nil
-	}
-	return false, errArgument("Unknown directive.", name, v)
 }
 
 // copyAlgorithm reads the checksum algorithm that the copy shall have.
@@ -244,10 +250,10 @@ func (c *call) sourceBody(src *copied, r byteRange, ask checksum.Algorithm) *bod
 		ask: askedChecksum{algorithm: ask}, etag: true, pool: c.s.blobs.md5}
 }
 
-// sourceHeaders tells which version was copied.
-func (c *call) sourceHeaders(src *copied) {
+// sourceVersion tells which version was copied.
+func sourceVersion(h http.Header, src *copied) {
 	if src.b.Versioning != tracker.Unversioned {
-		c.w.Header()["X-Amz-Copy-Source-Version-Id"] = []string{src.obj.ID}
+		h["X-Amz-Copy-Source-Version-Id"] = []string{src.obj.ID}
 	}
 }
 
@@ -275,14 +281,28 @@ func uploadPartCopy(c *call) error {
 	if r.n > gateway.MaxPart {
 		return errTooLarge(r.n, gateway.MaxPart)
 	}
+	do := func() (*outcome, error) { return c.copyPart(up, number, src, r) }
+	if r.n >= slowFrom {
+		return c.slowly(slowBeat, do)
+	}
+	out, err := do()
+	if err != nil {
+		return err
+	}
+	return c.writeOutcome(out)
+}
+
+// copyPart copies bytes of src into a part.
+func (c *call) copyPart(up *tracker.Upload, number int, src *copied, r byteRange) (*outcome, error) {
 	body := c.sourceBody(src, r, up.Checksum.Algorithm)
 	defer body.close()
 	part, err := c.storePart(body, up, number)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.sourceHeaders(src)
-	out := &copyResult{XMLName: xml.Name{Space: namespace, Local: "CopyPartResult"}, LastModified: xmlTime(c.now.UnixMilli()), ETag: quoted(part.ETag)}
-	out.set(part.Checksum.Algorithm, part.Checksum.Value)
-	return c.writeXML(http.StatusOK, out)
+	h := http.Header{}
+	sourceVersion(h, src)
+	doc := &copyResult{XMLName: xml.Name{Space: namespace, Local: "CopyPartResult"}, LastModified: xmlTime(c.now.UnixMilli()), ETag: quoted(part.ETag)}
+	doc.set(part.Checksum.Algorithm, part.Checksum.Value)
+	return &outcome{doc, h}, nil
 }

@@ -1,10 +1,7 @@
 package s3
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,37 +9,62 @@ import (
 	"holdfast/erasure/stripe"
 	"holdfast/gateway"
 	"holdfast/gateway/blob"
-	"holdfast/gateway/s3err"
 	"holdfast/internal/checksum"
 	"holdfast/internal/clock"
-	"holdfast/internal/fault"
 	"holdfast/storage"
 	"holdfast/tracker"
 )
 
 // dataPath is what the bytes of objects go through: writer and reader of
-// blobs, hashing lanes, and buffers of inline bodies.
+// blobs, hashing lanes, and buffers of bodies that are held in memory.
 type dataPath struct {
 	deps   gateway.Deps
 	writer *blob.Writer
 	reader *blob.Reader
 	md5    *checksum.MD5Pool
-	inline sync.Pool // *[]byte of the inline limit
-	limit  int
+	bufs   [len(bufferSizes)]sync.Pool // of *[]byte, by class
 	ranks  atomic.Pointer[rankTable]
 }
 
+// bufferSizes are the classes of buffers in bytes. The first takes any inline
+// body and one byte more, the last any body that is held before it is written.
+var bufferSizes = [...]int{gateway.MaxInlineLimit + 1, 256 << 10, maxHeld}
+
+// maxHeld is the length up to which a body is held in memory before it is
+// written, so that it can be written again under another grant. The writer
+// takes about as much at once in any case.
+const maxHeld = 1 << 20
+
+// buffer returns a buffer of n bytes, at most maxHeld.
+func (d *dataPath) buffer(n int) *[]byte {
+	class := 0
+	for bufferSizes[class] < n {
+		class++
+	}
+	b, _ := d.bufs[class].Get().(*[]byte)
+	if b == nil {
+		s := make([]byte, bufferSizes[class])
+		b = &s
+	}
+	*b = (*b)[:n]
+	return b
+}
+
+// giveBack returns a buffer to its pool.
+func (d *dataPath) giveBack(b *[]byte) {
+	for class, size := range bufferSizes {
+		if cap(*b) == size {
+			d.bufs[class].Put(b)
+		}
+	}
+}
+
 // newDataPath makes the data path of a server. It starts nothing.
-func newDataPath(cfg *gateway.Config, deps gateway.Deps) *dataPath {
+func newDataPath(deps gateway.Deps) *dataPath {
 	bd := blob.Deps{Clock: clock.System{}, Codecs: stripe.NewCodecs()}
 	bc := blob.DefaultConfig()
-	d := &dataPath{deps: deps, writer: blob.NewWriter(bc, bd, deps.Scheduler.Renew), reader: blob.NewReader(bc, bd),
-		md5: checksum.NewMD5Pool(), limit: cfg.InlineLimit}
-	d.inline.New = func() any {
-		b := make([]byte, cfg.InlineLimit+1)
-		return &b
-	}
-	return d
+	return &dataPath{deps: deps, writer: blob.NewWriter(bc, bd, deps.Scheduler.Renew), reader: blob.NewReader(bc, bd),
+		md5: checksum.NewMD5Pool()}
 }
 
 // close waits for reads and writes that were left behind and ends the hashing
@@ -58,85 +80,6 @@ func (d *dataPath) close() {
 func (s *Server) Close() error {
 	s.blobs.close()
 	return nil
-}
-
-// stored is a body's bytes, written and ready for a commit.
-type stored struct {
-	inline []byte
-	blobs  []tracker.NewBlob
-	holes  []storage.Damage
-	pool   *sync.Pool
-	buf    *[]byte
-}
-
-// release gives the inline buffer back; the catalog keeps no reference to it.
-func (s *stored) release() {
-	if s.buf != nil {
-		s.pool.Put(s.buf)
-		s.buf, s.inline = nil, nil
-	}
-}
-
-// store takes a body to where its commit can refer to it: bodies of at most
-// inlineLimit bytes into memory, others into a blob. On nil the body is
-// verified.
-func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit int) (*stored, error) {
-	switch {
-	case b.length == 0:
-		return &stored{}, b.readAll(nil)
-	case b.length > int64(inlineLimit):
-		return c.storeBlob(b, b, bucket, class, b.length)
-	}
-	d := c.s.blobs
-	s := &stored{pool: &d.inline}
-	s.buf = d.inline.Get().(*[]byte)
-	var err error
-	if b.length > 0 {
-		s.inline = (*s.buf)[:b.length]
-		err = b.readAll(s.inline)
-	} else {
-		s.inline, err = b.readUpTo((*s.buf)[:inlineLimit+1])
-	}
-	switch {
-	case err != nil:
-		s.release()
-		return nil, err
-	case len(s.inline) > inlineLimit:
-		defer s.release()
-		return c.storeBlob(b, io.MultiReader(bytes.NewReader(s.inline), b), bucket, class, -1)
-	}
-	return s, nil
-}
-
-// placeTries bounds how often a grant is replaced before the first byte of a
-// body was read.
-const placeTries = 3
-
-// storeBlob streams src, which reads b, into a blob. A grant whose nodes
-// refuse before the first byte was taken is replaced by another; afterwards
-// the body is spent and the client has to send it again.
-func (c *call) storeBlob(b *body, src io.Reader, bucket tracker.BucketID, class string, size int64) (*stored, error) {
-	d := c.s.blobs
-	ctx := c.r.Context()
-	first := b.size == 0
-	for try := 1; ; try++ {
-		grant, err := d.deps.Scheduler.Place(ctx, &tracker.PlaceRequest{Bucket: bucket, Class: class, Size: size})
-		if err != nil {
-			return nil, fmt.Errorf("place: %w", err)
-		}
-		nb, holes, err := d.writer.Write(ctx, grant, d.deps.Nodes, src, size)
-		switch {
-		case err == nil:
-			return &stored{blobs: []tracker.NewBlob{nb}, holes: holes}, nil
-		case b.err != nil && b.err != io.EOF:
-			return nil, b.err
-		case !first || b.size > 0 || b.err != nil || try == placeTries || ctx.Err() != nil:
-			if fault.KindOf(err) == fault.Unavailable {
-				err = fmt.Errorf("%w: %w", s3err.ServiceUnavailable, err)
-			}
-			return nil, err
-		}
-	}
 }
 
 // rankTable orders nodes for reading; it is made anew at most once a second.

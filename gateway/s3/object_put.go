@@ -2,7 +2,9 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"holdfast/gateway"
@@ -28,6 +30,11 @@ func putObject(c *call) error {
 		return err
 	}
 	defer body.close()
+	if body.length > maxHeld {
+		if err := c.precheck(r); err != nil {
+			return err
+		}
+	}
 	res, err := c.putBody(r, body)
 	if err != nil {
 		return err
@@ -46,6 +53,25 @@ func (c *call) newPut(b *tracker.Bucket) (*tracker.PutObject, error) {
 	}
 	r.Class, err = c.storageClass()
 	return r, err
+}
+
+// precheck judges the conditions of a large write before its body is sent for
+// nothing. The commit judges them again, and its word counts.
+func (c *call) precheck(r *tracker.PutObject) error {
+	if r.Conditions.Empty() {
+		return nil
+	}
+	obj, err := c.s.deps.Catalog.GetObject(c.r.Context(), &tracker.GetObject{Bucket: r.Bucket, Key: r.Key})
+	named := func(tags []string) bool { return slices.Contains(tags, "*") || slices.Contains(tags, obj.ETag) }
+	switch {
+	case errors.Is(err, tracker.ErrNoSuchKey) || errors.Is(err, tracker.ErrDeleteMarker):
+		if len(r.IfMatch) > 0 {
+			return tracker.ErrNoSuchKey
+		}
+	case err == nil && (len(r.IfMatch) > 0 && !named(r.IfMatch) || named(r.IfNoneMatch)):
+		return tracker.ErrPrecondition
+	}
+	return nil
 }
 
 // putBody stores a body and commits it as the version that r describes.

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"errors"
 	"fmt"
 	"hash"
 	"net/http"
@@ -25,8 +26,8 @@ func (c *call) sendObject(w *headerWriter, b *tracker.Bucket, obj *tracker.Objec
 			return fmt.Errorf("inline bytes: %w", storage.ErrCorrupt)
 		}
 		c.w.WriteHeader(status)
-		_, err := c.w.Write(obj.Inline[r.off : r.off+r.n])
-		return sendError(err)
+		_, _ = c.w.Write(obj.Inline[r.off : r.off+r.n]) // an error is the client's going away
+		return nil
 	}
 	out := &objectSender{w: c.w, status: status, left: r.n}
 	if whole {
@@ -35,8 +36,11 @@ func (c *call) sendObject(w *headerWriter, b *tracker.Bucket, obj *tracker.Objec
 	src := c.readObject(b, c.key, obj, r)
 	defer src.Close()
 	_, err := src.WriteTo(out)
-	if err != nil && !out.started {
+	switch {
+	case err != nil && !out.started:
 		w.undo()
+	case errors.Is(err, errClientGone) || c.r.Context().Err() != nil:
+		return nil // nobody is left to be told
 	}
 	return err
 }

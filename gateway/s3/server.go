@@ -72,7 +72,7 @@ func NewServer(cfg gateway.Config, deps gateway.Deps, log zerolog.Logger, reg *p
 		reg = prometheus.NewRegistry()
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, domains: route.NewDomains(cfg.Domains), cors: newCORS(cfg.CORSOrigins),
-		metrics: newMetrics(reg), blobs: newDataPath(&cfg, deps), server: []string{"Holdfast"}}
+		metrics: newMetrics(reg), blobs: newDataPath(deps), server: []string{"Holdfast"}}
 	strict := ""
 	if cfg.StrictRegion {
 		strict = cfg.Region

@@ -154,10 +154,12 @@ func (b *Body) expectEOF() error {
 	}
 }
 
-// srcError makes an early end ErrIncompleteBody and keeps other errors.
+// srcError makes an early end ErrIncompleteBody. So is any other error of the
+// source, for instance of HTTP's own chunks: the request cannot be read to its
+// end. The error itself is kept, since a timeout is told apart by it.
 func (b *Body) srcError(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%d bytes missing: %w", max(b.remaining, 0), auth.ErrIncompleteBody)
 	}
-	return fmt.Errorf("read body: %w", err)
+	return fmt.Errorf("read body: %w: %w", auth.ErrIncompleteBody, err)
 }

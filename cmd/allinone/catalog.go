@@ -30,6 +30,7 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 	}
 	s.log, err = consensus.OpenLocal(ctx, consensus.LocalConfig{
 		Voters: voters, ClusterID: s.mu.layout.Cluster, Bootstrap: bootstrap, Clock: s.cfg.Clock, BallastBytes: s.cfg.Tune.Ballast,
+		SnapshotBytes: s.cfg.Tune.SnapshotBytes, KeepBytes: s.cfg.Tune.KeepBytes,
 		Machine: func(int) consensus.Machine { return catalog.NewMachine() }, Logger: s.cfg.Log,
 		OnStop: func(id string, err error, quorum bool) {
 			s.cfg.Log.Error().Str("voter", id).Bool("others go on", quorum).Err(err).Msg("copy of the catalog stopped; look at its disk")

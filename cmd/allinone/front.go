@@ -3,7 +3,6 @@ package allinone
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,8 +23,8 @@ func (s *Server) serveS3() error {
 	s.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newStateCollector(s))
 	deps := gateway.Deps{Catalog: s.svc, Scheduler: s.svc, Nodes: s.nodes, Keys: s.cfg.Keys, Ready: s.ready}
 	var opts []s3.Option
-	if s.cfg.AccessLog {
-		opts = append(opts, s3.WithAccessLog(os.Stdout))
+	if s.cfg.AccessLog != nil {
+		opts = append(opts, s3.WithAccessLog(s.cfg.AccessLog))
 	}
 	strict := ""
 	if s.cfg.Gateway.StrictRegion {

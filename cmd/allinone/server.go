@@ -13,6 +13,7 @@ package allinone
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -42,7 +43,7 @@ type Config struct {
 	Keys          auth.Keys
 	Gateway       gateway.Config
 	Log           zerolog.Logger
-	AccessLog     bool
+	AccessLog     io.Writer   // a line for each request; nil for none; safe for concurrent use
 	Clock         clock.Clock // nil is the machine's
 	Tune          Tune
 }
@@ -55,6 +56,9 @@ type Tune struct {
 	Reserve    int64         // bytes each node keeps free; -1 for none
 	Node       node.Limits
 	Ballast    int64 // bytes each voter keeps to recover a full disk with; -1 for none
+	// SnapshotBytes of log are written between flushes of the catalog, and
+	// KeepBytes stay behind one where there are several voters.
+	SnapshotBytes, KeepBytes uint64
 }
 
 // Server is a running server.

@@ -30,6 +30,7 @@ type serverFlags struct {
 	metricsToken, logLevel          string
 	inlineLimit                     string
 	catalogCopies                   int
+	accessLog                       string
 }
 
 func serverCommand() *cobra.Command {
@@ -66,6 +67,7 @@ func serverCommand() *cobra.Command {
 	f.StringVar(&o.metricsToken, "metrics-token", "", "bearer token for /-/metrics; better given as HOLDFAST_METRICS_TOKEN")
 	f.StringVar(&o.inlineLimit, "inline-limit", "8KiB", "objects up to this size are kept in the catalog")
 	f.IntVar(&o.catalogCopies, "catalog-copies", 0, "copies of the catalog: 1 to 3, by default as many as the directories allow; fewer are for benchmarks")
+	f.StringVar(&o.accessLog, "access-log", "stdout", "where a line for each request goes: stdout, off or a file")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.config, "config", "", "YAML file with any of these flags")
 	return cmd
@@ -93,9 +95,13 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 	if err != nil {
 		return err
 	}
+	access, err := openAccessLog(o.accessLog)
+	if err != nil {
+		return fmt.Errorf("--access-log: %w", err)
+	}
 	started := time.Now()
 	srv, err := allinone.Open(ctx, allinone.Config{FS: vfs.OS(), Dirs: dirs, Scheme: o.scheme, CatalogCopies: o.catalogCopies,
-		Keys: keys, Gateway: gw, Log: log})
+		Keys: keys, Gateway: gw, Log: log, AccessLog: access.writer()})
 	if err != nil {
 		return err
 	}
@@ -113,6 +119,8 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 	if listenTLS != nil {
 		ln = tls.NewListener(ln, listenTLS)
 	}
+	logged := access.start()
+	defer logged()
 	return serve(ctx, srv, ln, log)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -246,9 +247,12 @@ func cutAt(t *testing.T, n int, after bool) (cut bool) {
 	r.put("a", 200<<10)
 	r.put("b", 900)
 	lost := r.put("c", 900)
+	var mu sync.Mutex
 	count := 0
 	dead := false
 	effect := func() error { // counts effects, and stops all at the n-th
+		mu.Lock()
+		defer mu.Unlock()
 		if dead {
 			return errCut
 		}
@@ -260,11 +264,12 @@ func cutAt(t *testing.T, n int, after bool) (cut bool) {
 		}
 		return nil
 	}
-	r.fleet.wrap = func(s storage.Shards) storage.Shards { return s }
 	hook := func(op string, id storage.ShardID) error {
 		if op == "create" || op == "seal" || op == "delete" {
 			return effect()
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if dead {
 			return errCut
 		}

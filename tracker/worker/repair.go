@@ -143,6 +143,10 @@ func (w *repair) work(ctx context.Context, j *job, reports []report) error {
 		}
 		last = s
 		index := s.worst()
+		if index < 0 && s.unheard {
+			w.table.postpone(j, w.clk.Now().Add(w.cfg.RetryMax), s.spare(), false, false, "a node that is away has a shard that was reported")
+			return nil
+		}
 		if index < 0 {
 			w.table.finish(j, w.clk.Now(), repaired)
 			return nil

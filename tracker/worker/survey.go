@@ -27,6 +27,8 @@ type survey struct {
 	blob  Blob
 	view  View
 	state []condition
+	// unheard is set where a shard was reported whose node does not answer.
+	unheard bool
 }
 
 // count returns the number of indexes in any of some conditions.
@@ -132,25 +134,22 @@ func (w *repair) look(ctx context.Context, id storage.BlobID, m *tracker.Map, re
 	st := standingOf(m)
 	for i, p := range b.Shards {
 		s.state[i] = st.of(p)
-		if s.state[i] != good && s.state[i] != leaving {
-			continue
-		}
 		sid := storage.ShardID{Blob: id, Index: uint8(i), Gen: p.Gen}
-		ask, distrust := verify, false
+		told, distrust := false, false
 		for _, r := range reports {
 			if r.shard == sid && r.node == p.Node {
-				ask = true
+				told = true
 				distrust = distrust || !r.missing
 			}
 		}
-		if !ask {
-			continue
+		if (told || verify) && (s.state[i] == good || s.state[i] == leaving) {
+			if c := w.ask(ctx, p.Node, sid); c != good {
+				s.state[i] = c
+			} else if distrust {
+				s.state[i] = bad
+			}
 		}
-		if c := w.ask(ctx, p.Node, sid); c != good {
-			s.state[i] = c
-		} else if distrust {
-			s.state[i] = bad
-		}
+		s.unheard = s.unheard || told && s.state[i] == away
 	}
 	return s, nil
 }

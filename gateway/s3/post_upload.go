@@ -22,7 +22,7 @@ type postResult struct {
 	XMLName  xml.Name `xml:"PostResponse"`
 	Location string
 	Bucket   string
-	Key      string
+	Key      clientText
 	ETag     string
 }
 
@@ -234,7 +234,7 @@ func (c *call) answerForm(form *postForm, res *tracker.PutResult, r *tracker.Put
 	h["Location"] = []string{location}
 	switch form.fields["success_action_status"] {
 	case "201":
-		return c.writeXML(http.StatusCreated, &postResult{Location: location, Bucket: c.bucket, Key: c.key, ETag: etag})
+		return c.writeXML(http.StatusCreated, &postResult{Location: location, Bucket: c.bucket, Key: textOf(c.key), ETag: etag})
 	case "200":
 		c.w.WriteHeader(http.StatusOK)
 	default:

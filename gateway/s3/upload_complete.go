@@ -29,7 +29,7 @@ type completeResult struct {
 	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CompleteMultipartUploadResult"`
 	Location string
 	Bucket   string
-	Key      string
+	Key      clientText
 	ETag     string
 	checksumXML
 }
@@ -71,7 +71,7 @@ func completeMultipartUpload(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := &completeResult{Location: c.location(), Bucket: c.bucket, Key: c.key, ETag: quoted(res.ETag)}
+	out := &completeResult{Location: c.location(), Bucket: c.bucket, Key: textOf(c.key), ETag: quoted(res.ETag)}
 	if res.Meta != nil {
 		out.checksumXML = objectChecksumXML(res.Meta, len(r.Parts))
 	}

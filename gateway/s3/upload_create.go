@@ -14,7 +14,7 @@ import (
 type initiateResult struct {
 	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ InitiateMultipartUploadResult"`
 	Bucket   string
-	Key      string
+	Key      clientText
 	UploadID string `xml:"UploadId"`
 }
 
@@ -52,7 +52,7 @@ func createMultipartUpload(c *call) error {
 		h["X-Amz-Checksum-Algorithm"] = []string{sum.Algorithm.String()}
 		h["X-Amz-Checksum-Type"] = []string{checksumType(sum.Composite)}
 	}
-	return c.writeXML(http.StatusOK, &initiateResult{Bucket: c.bucket, Key: c.key, UploadID: up.Upload})
+	return c.writeXML(http.StatusOK, &initiateResult{Bucket: c.bucket, Key: textOf(c.key), UploadID: up.Upload})
 }
 
 // checksumType names the type of a checksum as S3 does.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/gateway"
+	"holdfast/gateway/s3err"
 	"holdfast/internal/checksum"
 	"holdfast/tracker"
 )
@@ -19,11 +20,28 @@ type ownerXML struct {
 
 func ownerOf(id string) *ownerXML { return &ownerXML{ID: id, DisplayName: id} }
 
+// clientText is text of a client, a key for instance, that may hold characters
+// XML cannot carry; s3err.AppendText says what becomes of them.
+type clientText struct {
+	Text string `xml:",innerxml"`
+}
+
+func textOf(s string) clientText { return clientText{string(s3err.AppendText(nil, s))} }
+
+// optional is the text of an element that is left out when it is empty.
+func optional(s string) *clientText {
+	if s == "" {
+		return nil
+	}
+	t := textOf(s)
+	return &t
+}
+
 // listPartsResult answers ListParts.
 type listPartsResult struct {
 	XMLName              xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListPartsResult"`
 	Bucket               string
-	Key                  string
+	Key                  clientText
 	UploadID             string `xml:"UploadId"`
 	Initiator            *ownerXML
 	Owner                *ownerXML
@@ -70,7 +88,7 @@ func listParts(c *call) error {
 	if max == 0 {
 		page.Parts, page.Truncated = nil, false
 	}
-	out := &listPartsResult{Bucket: c.bucket, Key: c.key, UploadID: ref.Upload, Initiator: ownerOf(page.Upload.Owner),
+	out := &listPartsResult{Bucket: c.bucket, Key: textOf(c.key), UploadID: ref.Upload, Initiator: ownerOf(page.Upload.Owner),
 		Owner: ownerOf(b.Owner), StorageClass: className(page.Upload.Class), PartNumberMarker: after, MaxParts: max,
 		IsTruncated: page.Truncated, Parts: make([]partXML, len(page.Parts))}
 	if sum := page.Upload.Checksum; sum.Algorithm != checksum.None {
@@ -118,13 +136,13 @@ func xmlTime(ms int64) string {
 type listUploadsResult struct {
 	XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
 	Bucket             string
-	KeyMarker          string
-	UploadIDMarker     string `xml:"UploadIdMarker"`
-	NextKeyMarker      string `xml:",omitempty"`
-	NextUploadIDMarker string `xml:"NextUploadIdMarker,omitempty"`
-	Prefix             string
-	Delimiter          string `xml:",omitempty"`
-	EncodingType       string `xml:",omitempty"`
+	KeyMarker          clientText
+	UploadIDMarker     clientText  `xml:"UploadIdMarker"`
+	NextKeyMarker      *clientText `xml:",omitempty"`
+	NextUploadIDMarker string      `xml:"NextUploadIdMarker,omitempty"`
+	Prefix             clientText
+	Delimiter          *clientText `xml:",omitempty"`
+	EncodingType       string      `xml:",omitempty"`
 	MaxUploads         int
 	IsTruncated        bool
 	Uploads            []uploadXML `xml:"Upload"`
@@ -132,7 +150,7 @@ type listUploadsResult struct {
 }
 
 type uploadXML struct {
-	Key               string
+	Key               clientText
 	UploadID          string `xml:"UploadId"`
 	Initiator         *ownerXML
 	Owner             *ownerXML
@@ -142,7 +160,7 @@ type uploadXML struct {
 	ChecksumType      string `xml:",omitempty"`
 }
 
-type prefixXML struct{ Prefix string }
+type prefixXML struct{ Prefix clientText }
 
 // listMultipartUploads serves ListMultipartUploads.
 func listMultipartUploads(c *call) error {
@@ -154,9 +172,9 @@ func listMultipartUploads(c *call) error {
 	if err != nil {
 		return err
 	}
-	encoding := c.query.Get("encoding-type")
-	if encoding != "" && encoding != "url" {
-		return errArgument("Invalid Encoding Method specified in Request", "encoding-type", encoding)
+	encoded, err := c.urlEncoding()
+	if err != nil {
+		return err
 	}
 	r := uploadsRequest(c, b.ID)
 	r.Max = clampPage(max)
@@ -167,18 +185,18 @@ func listMultipartUploads(c *call) error {
 		}
 	}
 	show := func(s string) string { return s }
-	if encoding == "url" {
+	if encoded {
 		show = encodeKey
 	}
-	out := &listUploadsResult{Bucket: c.bucket, KeyMarker: show(c.query.Get("key-marker")),
-		UploadIDMarker: c.query.Get("upload-id-marker"), Prefix: show(r.Prefix), Delimiter: show(r.Delimiter),
-		EncodingType: encoding, MaxUploads: max, IsTruncated: page.Truncated, Uploads: make([]uploadXML, len(page.Uploads))}
+	out := &listUploadsResult{Bucket: c.bucket, KeyMarker: textOf(show(c.query.Get("key-marker"))),
+		UploadIDMarker: textOf(c.query.Get("upload-id-marker")), Prefix: textOf(show(r.Prefix)), Delimiter: optional(show(r.Delimiter)),
+		EncodingType: c.query.Get("encoding-type"), MaxUploads: max, IsTruncated: page.Truncated, Uploads: make([]uploadXML, len(page.Uploads))}
 	if page.Truncated {
-		out.NextKeyMarker, out.NextUploadIDMarker = show(page.NextKey), page.NextUpload
+		out.NextKeyMarker, out.NextUploadIDMarker = optional(show(page.NextKey)), page.NextUpload
 	}
 	for i := range page.Uploads {
 		u := &page.Uploads[i]
-		x := uploadXML{Key: show(u.Key), UploadID: u.Upload, Initiator: ownerOf(u.Owner), Owner: ownerOf(b.Owner),
+		x := uploadXML{Key: textOf(show(u.Key)), UploadID: u.Upload, Initiator: ownerOf(u.Owner), Owner: ownerOf(b.Owner),
 			StorageClass: className(u.Class), Initiated: xmlTime(u.Initiated)}
 		if u.Checksum.Algorithm != checksum.None {
 			x.ChecksumAlgorithm, x.ChecksumType = u.Checksum.Algorithm.String(), checksumType(u.Checksum.Composite)
@@ -186,20 +204,19 @@ func listMultipartUploads(c *call) error {
 		out.Uploads[i] = x
 	}
 	for _, p := range page.Prefixes {
-		out.CommonPrefixes = append(out.CommonPrefixes, prefixXML{show(p)})
+		out.CommonPrefixes = append(out.CommonPrefixes, prefixXML{textOf(show(p))})
 	}
 	return c.writeXML(http.StatusOK, out)
 }
 
 // uploadsRequest reads prefix, delimiter and markers. An upload-id-marker
-// without a key-marker is ignored, as S3 documents. A key-marker that is a
-// common prefix of the listing continues after everything under it.
+// without a key-marker is ignored, as S3 documents. A key-marker within a
+// common prefix continues after everything under that.
 func uploadsRequest(c *call, bucket tracker.BucketID) *tracker.ListUploads {
-	r := &tracker.ListUploads{Bucket: bucket, Prefix: c.query.Get("prefix"), Delimiter: c.query.Get("delimiter"),
-		KeyAfter: c.query.Get("key-marker")}
-	if r.KeyAfter != "" {
+	r := &tracker.ListUploads{Bucket: bucket, Prefix: c.query.Get("prefix"), Delimiter: c.query.Get("delimiter")}
+	marker := c.query.Get("key-marker")
+	if r.KeyAfter, r.AfterPrefix = afterMarker(marker, r.Prefix, r.Delimiter); marker != "" && !r.AfterPrefix {
 		r.UploadAfter = c.query.Get("upload-id-marker")
 	}
-	r.AfterPrefix = r.UploadAfter == "" && isCommonPrefix(r.KeyAfter, r.Prefix, r.Delimiter)
 	return r
 }

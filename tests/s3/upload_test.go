@@ -134,6 +134,10 @@ func TestUploads(t *testing.T) {
 		t.Errorf("after b: %s", next)
 	}
 	c.refused(400, "InvalidArgument", "GET", "/"+bucket+"?uploads&max-uploads=-1", "")
+	odd := c.must(200, "POST", "/"+bucket+"/odd%01%3C?uploads", "").body
+	if !strings.Contains(odd, "<Key>odd&#x1;&lt;</Key>") {
+		t.Errorf("a key that XML cannot carry: %s", odd)
+	}
 	path := "/" + bucket + "/b?uploadId=" + ids["b"]
 	c.must(200, "PUT", path+"&partNumber=1", "data")
 	c.refused(412, "PreconditionFailed", "DELETE", path, "", "X-Amz-If-Match-Initiated-Time", time.Now().Add(-time.Hour).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))

@@ -133,6 +133,7 @@ func (s *Server) openWorkers(cat *service.Catalog) error {
 	if g := s.cfg.Tune.Grace; g > 0 {
 		cfg.Garbage.Grace = g
 	}
+	cfg.Garbage.OldestRead = func() int64 { return s.front.OldestRead() }
 	var err error
 	s.workers, err = worker.New(cfg, s.svc, worker.NewStore(cat, worker.DefaultRetention()), s.nodes, s.cfg.Clock, s.cfg.Log)
 	if err != nil {

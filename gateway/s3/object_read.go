@@ -38,9 +38,14 @@ type objectReader struct {
 const maxDamage = 64
 
 // readObject returns a reader of the range, which must lie within the object.
+// It must be closed.
 func (c *call) readObject(b *tracker.Bucket, key string, obj *tracker.Object, r byteRange) *objectReader {
-	return &objectReader{c: c, ctx: c.r.Context(), ref: tracker.Ref{Bucket: b.ID, Key: key, Seq: obj.Seq}, obj: obj,
+	o := &objectReader{c: c, ctx: c.r.Context(), ref: tracker.Ref{Bucket: b.ID, Key: key, Seq: obj.Seq}, obj: obj,
 		at: r.off, end: r.off + r.n, page: obj.Extents}
+	if !isInline(obj) {
+		c.s.reads.enter(o, c.now.UnixMilli())
+	}
+	return o
 }
 
 // isInline reports whether the bytes came with the object.
@@ -164,6 +169,7 @@ func (o *objectReader) Finish() error {
 
 // Close ends the read and reports the damage it met.
 func (o *objectReader) Close() error {
+	o.c.s.reads.leave(o)
 	if o.stream != nil {
 		o.stream.Close()
 		o.stream = nil

@@ -32,6 +32,7 @@ type Server struct {
 	metrics  *metrics
 	handlers []handler // by operation index; nil if not built
 	blobs    *dataPath
+	reads    reads
 	router   *mux.Router
 	mounts   []mount
 

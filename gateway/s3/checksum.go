@@ -216,6 +216,20 @@ func (x *checksumXML) field(alg checksum.Algorithm) *string {
 	return nil
 }
 
+// named returns the element of this name, nil if there is none.
+func (x *checksumXML) named(name string) *string {
+	algorithm, ok := strings.CutPrefix(name, "Checksum")
+	if !ok {
+		return nil
+	}
+	for a := checksum.CRC32; a <= checksum.Last; a++ {
+		if a.String() == algorithm {
+			return x.field(a)
+		}
+	}
+	return nil
+}
+
 // set sets the element of an algorithm.
 func (x *checksumXML) set(alg checksum.Algorithm, value []byte) {
 	if f := x.field(alg); f != nil && value != nil {

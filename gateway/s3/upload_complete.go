@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"holdfast/gateway"
@@ -12,16 +13,77 @@ import (
 	"holdfast/tracker"
 )
 
-// completeRequest is the body of CompleteMultipartUpload.
-type completeRequest struct {
-	XMLName xml.Name       `xml:"CompleteMultipartUpload"`
-	Parts   []completePart `xml:"Part"`
-}
-
+// completePart is a Part of the body of CompleteMultipartUpload.
 type completePart struct {
 	PartNumber int
 	ETag       string
 	checksumXML
+}
+
+// parseComplete parses the document of CompleteMultipartUpload, which lists 1
+// to 10,000 parts.
+func parseComplete(doc []byte) ([]completePart, error) {
+	s, err := newXMLScanner(doc)
+	if err != nil {
+		return nil, err
+	}
+	if t, err := s.nextElement(); err != nil || t.kind != xmlStart || t.name != "CompleteMultipartUpload" {
+		return nil, errMalformedXML("")
+	}
+	var parts []completePart
+	for {
+		t, err := s.nextElement()
+		switch {
+		case err != nil:
+			return nil, err
+		case t.kind == xmlEnd:
+			if t, err = s.next(); err != nil || t.kind != xmlEOF || len(parts) == 0 {
+				return nil, errMalformedXML("")
+			}
+			return parts, nil
+		case t.name != "Part" || len(parts) == gateway.MaxParts:
+			return nil, errMalformedXML("")
+		}
+		parts = append(parts, completePart{PartNumber: -1})
+		if err := s.completePart(&parts[len(parts)-1]); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// completePart reads one Part, whose start was read.
+func (s *xmlScanner) completePart(p *completePart) error {
+	for {
+		t, err := s.nextElement()
+		if err != nil {
+			return err
+		}
+		if t.kind == xmlEnd {
+			if p.PartNumber < 0 || p.ETag == "" {
+				return errMalformedXML("")
+			}
+			return nil
+		}
+		v, err := s.content()
+		if err != nil {
+			return err
+		}
+		v = strings.TrimSpace(v)
+		switch field := p.named(t.name); {
+		case t.name == "PartNumber":
+			n, err := strconv.ParseUint(v, 10, 31)
+			if err != nil {
+				return errMalformedXML("")
+			}
+			p.PartNumber = int(n)
+		case t.name == "ETag":
+			p.ETag = v
+		case field != nil:
+			*field = v
+		default:
+			return errMalformedXML("")
+		}
+	}
 }
 
 // completeResult answers CompleteMultipartUpload.
@@ -46,12 +108,13 @@ func completeMultipartUpload(c *call) error {
 	if r.UploadRef, err = c.uploadRef(b); err != nil {
 		return err
 	}
-	var doc completeRequest
-	if err := c.readXML(gateway.MaxLargeXML, &doc); err != nil {
+	doc, err := c.readDocument(gateway.MaxLargeXML)
+	if err != nil {
 		return err
 	}
-	if len(doc.Parts) == 0 || len(doc.Parts) > gateway.MaxParts {
-		return errMalformedXML("A list of 1 to 10000 parts is required")
+	parts, err := parseComplete(doc)
+	if err != nil {
+		return err
 	}
 	up, err := c.s.deps.Catalog.GetUpload(c.r.Context(), r.UploadRef)
 	if err != nil && !errors.Is(err, tracker.ErrNoSuchUpload) {
@@ -61,7 +124,7 @@ func completeMultipartUpload(c *call) error {
 	if up != nil {
 		asked = up.Checksum.Algorithm
 	}
-	if r.Parts, err = completeParts(doc.Parts, asked); err != nil {
+	if r.Parts, err = completeParts(parts, asked); err != nil {
 		return err
 	}
 	if err := c.completeHeaders(r, up); err != nil {

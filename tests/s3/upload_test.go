@@ -70,6 +70,7 @@ func TestMultipart(t *testing.T) {
 	c.refused(400, "EntityTooSmall", "POST", q, tooSmall(c, path, id, etags))
 	c.refused(400, "MalformedXML", "POST", q, "<CompleteMultipartUpload></CompleteMultipartUpload>")
 	c.refused(400, "MalformedXML", "POST", q, "<CompleteMultipartUpload>")
+	c.refused(400, "MalformedXML", "POST", q, "")
 	c.refused(400, "InvalidArgument", "PUT", path+"?partNumber=10001&uploadId="+id, "x")
 	c.refused(400, "InvalidArgument", "PUT", path+"?partNumber=0&uploadId="+id, "x")
 	c.refused(400, "InvalidRequest", "POST", q, complete(etags, 1, 3, 7), "X-Amz-Mp-Object-Size", "5")

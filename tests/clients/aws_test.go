@@ -27,7 +27,13 @@ func TestAWSCommandLine(t *testing.T) {
 			t.Errorf("a second sync uploads again: %s", out)
 		}
 
-		large := c.file("large.bin", 200<<20)
+		// The distribution's version moves the large file, another one a
+		// smaller of several parts.
+		size := 24 << 20
+		if strings.HasPrefix(aws, "/usr/bin/") {
+			size = 200 << 20
+		}
+		large := c.file("large.bin", size)
 		run("s3", "cp", "--no-progress", large, "s3://"+b+"/large.bin")
 		run("s3", "cp", "--no-progress", "s3://"+b+"/large.bin", c.dir+"/large.back")
 		c.same(large, c.dir+"/large.back")

@@ -83,8 +83,7 @@ func newRig(t *testing.T, scheme string, nodes int) *rig {
 	t.Logf("seed %d", seed)
 	r := &rig{T: t, clk: clock.NewManual(begin), log: catalogtest.New(t), fleet: &fleet{nodes: map[storage.NodeID]*memory.Node{}}, codecs: stripe.NewCodecs(),
 		rng: rand.New(rand.NewPCG(seed, 0)), data: map[string][]byte{}, blobs: map[storage.BlobID][]byte{}, cfg: worker.Default(), term: 1}
-	r.cfg.Repair.Width, r.cfg.Reconcile.NewLag, r.cfg.Repair.AdoptWithin = 1, ticketLife, ticketLife
-	r.cfg.Reconcile.Batch, r.cfg.Census.Batch = 16, 16
+	r.cfg.Repair.Width, r.cfg.Reconcile.Batch, r.cfg.Census.Batch = 1, 16, 16
 	r.cat = service.NewCatalog(r.log, r.clk)
 	cfg := service.Default()
 	cfg.TicketLife, cfg.Poll, cfg.ClockTrusted = ticketLife, false, func() bool { return true }

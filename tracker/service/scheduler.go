@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"holdfast/erasure"
 	"holdfast/storage"
@@ -69,6 +70,9 @@ func (s *Service) Renew(ctx context.Context, t *storage.Ticket) (*storage.Ticket
 	s.sign(out)
 	return out, nil
 }
+
+// TicketLife is how long after its grant a ticket may be committed under.
+func (s *Service) TicketLife() time.Duration { return s.cfg.TicketLife }
 
 // RepairTicket grants a node a ticket to make a shard of an existing blob.
 func (s *Service) RepairTicket(blob storage.BlobID, to storage.Grantee) storage.Ticket {

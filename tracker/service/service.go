@@ -45,7 +45,7 @@ type Config struct {
 	SuspectAfter time.Duration // without a heartbeat
 	DownAfter    time.Duration // without a heartbeat
 	Poll         bool          // ask the nodes for their status; else they send it
-	RaiseEvery   time.Duration // how often catalog time and the fence are raised
+	RaiseEvery   time.Duration // how often catalog time and the fence are raised, or as often as tickets live
 
 	// MaxStep bounds by how much the clock may run ahead of this process's
 	// monotonic time since it began to lead (SAFETY A9).
@@ -255,8 +255,13 @@ func passing(err error) bool {
 	return k == fault.NotLeader || k == fault.Canceled || errors.Is(err, tracker.ErrUncertain)
 }
 
+// beatTimeout bounds the commands of one beat, which hold the service's lock.
+const beatTimeout = 15 * time.Second
+
 // beat is one turn of Run.
 func (s *Service) beat(ctx context.Context, raised *time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
 	if _, err := s.current(ctx); err != nil {
 		if fault.KindOf(err) == fault.NotLeader {
 			return nil
@@ -267,7 +272,7 @@ func (s *Service) beat(ctx context.Context, raised *time.Time) error {
 		s.poll(ctx)
 	}
 	err := s.watchHealth(ctx)
-	if now := s.clk.Now(); raised.IsZero() || now.Sub(*raised) >= s.cfg.RaiseEvery {
+	if now := s.clk.Now(); raised.IsZero() || now.Sub(*raised) >= min(s.cfg.RaiseEvery, s.cfg.TicketLife) {
 		if rerr := s.Raise(ctx); rerr != nil {
 			return errors.Join(err, rerr)
 		}

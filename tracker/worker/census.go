@@ -182,8 +182,8 @@ func (w *census) Step(ctx context.Context) (time.Duration, error) {
 	}
 	at := w.mu.at
 	w.mu.Unlock()
-	if w.table.full(w.cfg.Batch) && w.table.stats().dead == 0 {
-		return w.cfg.Poll, nil // repair must make room first
+	if w.table.full(w.cfg.Batch) && w.table.stats().ready > 0 {
+		return w.cfg.Poll, nil // repair makes room first
 	}
 	blobs, _, err := w.store.Blobs(ctx, storage.IDRange{From: at}, w.cfg.Batch)
 	if err != nil {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"time"
 
 	"holdfast/erasure"
 	"holdfast/storage"
@@ -17,6 +18,8 @@ type Cluster interface {
 	Plan(ctx context.Context) (*placement.Plan, *tracker.Map, error)
 	// RepairTicket grants a node to make a shard of an existing blob.
 	RepairTicket(blob storage.BlobID, to storage.Grantee) storage.Ticket
+	// TicketLife is how long after its grant a ticket may be committed under.
+	TicketLife() time.Duration
 	// Now is catalog time in ms.
 	Now() int64
 	// TakeDamage hands over reports; DamageReady is signalled when there are some.

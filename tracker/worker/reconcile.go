@@ -19,8 +19,7 @@ import (
 type ReconcileConfig struct {
 	Home     uint16        // the Raft group whose blobs are compared
 	Every    time.Duration // from the end of one whole pass to the begin of the next
-	NewEvery time.Duration // how often the ids granted since are compared
-	NewLag   time.Duration // how old ids are then: as long as tickets live
+	NewEvery time.Duration // how often the ids whose tickets expired since are compared, or as often as tickets live
 	Batch    int           // blobs in one range
 	Pace     time.Duration // rest after a range of a whole pass
 	Save     time.Duration // how often the place in a whole pass is saved
@@ -29,7 +28,7 @@ type ReconcileConfig struct {
 
 // DefaultReconcile is the usual configuration.
 func DefaultReconcile() ReconcileConfig {
-	return ReconcileConfig{Every: 5 * 24 * time.Hour, NewEvery: 10 * time.Minute, NewLag: 24 * time.Hour, Batch: 4096,
+	return ReconcileConfig{Every: 5 * 24 * time.Hour, NewEvery: 10 * time.Minute, Batch: 4096,
 		Pace: 100 * time.Millisecond, Save: time.Minute, Poll: 5 * time.Second}
 }
 
@@ -244,11 +243,12 @@ func (w *reconcile) plan(m *tracker.Map, v View) {
 	if w.mu.full == nil && len(groups) > 0 && (w.mu.saved.Ended == 0 || w.mu.saved.At != "" || v.Now-w.mu.saved.Ended >= w.cfg.Every.Milliseconds()) {
 		w.mu.full = resume(groups, w.mu.saved.At)
 	}
-	horizon := v.Fence - w.cfg.NewLag.Milliseconds()
+	life := w.c.TicketLife()
+	horizon := v.Fence - life.Milliseconds()
 	if w.mu.saved.Fresh == 0 {
 		w.mu.saved.Fresh = horizon // the whole pass has what is older
 	}
-	if w.mu.fresh == nil && len(groups) > 0 && horizon-w.mu.saved.Fresh >= w.cfg.NewEvery.Milliseconds() {
+	if w.mu.fresh == nil && len(groups) > 0 && horizon-w.mu.saved.Fresh >= min(w.cfg.NewEvery, life).Milliseconds() {
 		w.mu.fresh = &walk{groups: groups, fresh: true, from: w.mu.saved.Fresh, until: horizon}
 	}
 }

@@ -25,17 +25,14 @@ type RepairConfig struct {
 	Width     int           // blobs repaired at once
 	Rate      int64         // bytes a second read and written for repair, 0 for no bound
 	HoleDelay time.Duration // how long a hole may fill by itself where over one spare is left
-	// AdoptWithin is how long after its commit a blob's holes are asked
-	// about: no longer than tickets live.
-	AdoptWithin time.Duration
-	RetryMin    time.Duration // after a failure; doubles
-	RetryMax    time.Duration
-	MaxJobs     int // blobs in the table
+	RetryMin  time.Duration // after a failure; doubles
+	RetryMax  time.Duration
+	MaxJobs   int // blobs in the table
 }
 
 // DefaultRepair is the usual configuration.
 func DefaultRepair() RepairConfig {
-	return RepairConfig{Width: 4, HoleDelay: time.Minute, AdoptWithin: 24 * time.Hour, RetryMin: 2 * time.Second, RetryMax: 5 * time.Minute, MaxJobs: 1_000_000}
+	return RepairConfig{Width: 4, HoleDelay: time.Minute, RetryMin: 2 * time.Second, RetryMax: 5 * time.Minute, MaxJobs: 1_000_000}
 }
 
 // repair makes blobs whole again: copy, verified by reading back on the

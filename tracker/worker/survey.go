@@ -186,9 +186,10 @@ func fits(b *Blob, info *storage.ShardInfo) bool {
 }
 
 // adopt asks for a shard that fills a hole: the writer left it, and the node
-// may have sealed it since. It reports whether the hole is filled.
+// may have sealed it since. It reports whether the hole is filled. Once the
+// blob's ticket has expired no shard of it can be adopted.
 func (w *repair) adopt(ctx context.Context, s *survey, index int, m *tracker.Map, reports []report) (bool, error) {
-	if s.blob.Time+w.cfg.AdoptWithin.Milliseconds() < s.view.Now {
+	if s.blob.Time+w.c.TicketLife().Milliseconds() < s.view.Now {
 		return false, nil
 	}
 	ids := map[Shard]bool{}

@@ -224,7 +224,7 @@ func (t *table) setDead(j *job, dead bool) {
 // stats is the table in numbers.
 type stats struct {
 	length, below, overflow int64
-	dead                    int
+	dead, ready             int
 	oldest                  time.Time
 	done, failed            uint64
 }
@@ -232,7 +232,7 @@ type stats struct {
 func (t *table) stats() stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := stats{length: int64(len(t.mu.jobs)), below: t.mu.below, overflow: t.mu.overflow, dead: t.mu.dead, done: t.mu.done, failed: t.mu.failed}
+	s := stats{length: int64(len(t.mu.jobs)), below: t.mu.below, overflow: t.mu.overflow, dead: t.mu.dead, ready: len(t.mu.ready), done: t.mu.done, failed: t.mu.failed}
 	if len(t.mu.ready) > 0 {
 		s.oldest = t.mu.ready[0].since
 	}

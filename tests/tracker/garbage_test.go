@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"holdfast/tracker"
+	"holdfast/tracker/catalog"
+	"holdfast/tracker/kv"
 )
 
 func TestGarbageWaitsForReaders(t *testing.T) {
@@ -136,5 +138,38 @@ func TestUploadIsSwept(t *testing.T) {
 	}
 	if len(r.rows()) != 0 || len(r.stored()) != 0 {
 		t.Error(r.rows(), r.stored())
+	}
+}
+
+// TestTrim drops what has aged, and an idle catalog is not written to.
+func TestTrim(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-1", 1)
+	r.fill(5)
+	r.del("key-000")
+	changes := func() (n int) {
+		r.must(r.cat.View(t.Context(), func(v kv.Reader) error {
+			rows, err := catalog.Changes(v, 0, 0, 100)
+			n = len(rows)
+			return err
+		}))
+		return n
+	}
+	r.raise(10 * time.Minute)
+	r.step("trim")
+	if n := changes(); n < 6 {
+		t.Errorf("%d changes are left of the last hour", n)
+	}
+	r.raise(2 * time.Hour)
+	r.step("trim")
+	if n := changes(); n != 0 {
+		t.Errorf("%d changes are left after two hours", n)
+	}
+	before := r.log.Index()
+	r.raise(10 * time.Minute)
+	raised := r.log.Index() - before
+	r.step("trim")
+	if n := r.log.Index() - before - raised; n != 0 {
+		t.Errorf("%d entries to trim nothing", n)
 	}
 }

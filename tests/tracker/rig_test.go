@@ -22,12 +22,11 @@ import (
 	"holdfast/storage"
 	"holdfast/storage/memory"
 	"holdfast/tracker"
+	"holdfast/tracker/catalog"
 	"holdfast/tracker/catalog/catalogtest"
 	"holdfast/tracker/kv"
 	"holdfast/tracker/service"
 	"holdfast/tracker/worker"
-
-	"holdfast/tracker/catalog"
 )
 
 const ticketLife = 2 * time.Hour

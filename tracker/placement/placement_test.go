@@ -62,10 +62,10 @@ func TestFill(t *testing.T) {
 	for i := range m.Nodes {
 		index[m.Nodes[i].ID] = &m.Nodes[i]
 	}
-	const blob, shard = gib / 4, gib / 16
-	for range 480 {
+	const blob, shard = gib * 7 / 10, gib * 7 / 40
+	for range 240 {
 		p := Prepare(m)
-		for range 500 {
+		for range 400 {
 			ch, err := p.Place(&Request{Size: blob, Seed: rng.Uint64()})
 			if err != nil {
 				t.Fatal(err)

@@ -468,6 +468,9 @@ func (c *checker) resultRows() error {
 		d.version(1)
 		d.u64()
 		b := tracker.BucketID(d.u64())
+		if d.bad || len(k) != 25 {
+			return badRow("trim row")
+		}
 		_, ok, err := c.r.Get(keyResult(nil, b, d.p, tracker.RequestID(k[9:])), nil)
 		if !ok {
 			c.say("trim row %x trims nothing", k)

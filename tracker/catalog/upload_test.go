@@ -157,11 +157,13 @@ func TestCompleteRefusals(t *testing.T) {
 		"too small":      {func(q *tracker.CompleteUpload) { q.MinPartSize = 99 }, tracker.ErrPartTooSmall},
 		"small last":     {func(q *tracker.CompleteUpload) { q.MinPartSize = 98 }, nil},
 		"size":           {func(q *tracker.CompleteUpload) { q.Size = 293 }, tracker.ErrInvalid},
-		"whole checksum": {func(q *tracker.CompleteUpload) { q.Checksum = tracker.Checksum{Algorithm: checksum.CRC32, Value: []byte{1, 2, 3, 4}} }, tracker.ErrBadChecksum},
-		"other kind":     {func(q *tracker.CompleteUpload) { q.Checksum = right; q.Checksum.Composite = true }, tracker.ErrInvalid},
-		"empty":          {func(q *tracker.CompleteUpload) { q.Parts = nil }, tracker.ErrInvalid},
-		"no upload":      {func(q *tracker.CompleteUpload) { q.Upload = "0123456789abcdefghi0" }, tracker.ErrNoSuchUpload},
-		"other key":      {func(q *tracker.CompleteUpload) { q.Key = "other" }, tracker.ErrNoSuchUpload},
+		"whole checksum": {func(q *tracker.CompleteUpload) {
+			q.Checksum = tracker.Checksum{Algorithm: checksum.CRC32, Value: []byte{1, 2, 3, 4}}
+		}, tracker.ErrBadChecksum},
+		"other kind": {func(q *tracker.CompleteUpload) { q.Checksum = right; q.Checksum.Composite = true }, tracker.ErrInvalid},
+		"empty":      {func(q *tracker.CompleteUpload) { q.Parts = nil }, tracker.ErrInvalid},
+		"no upload":  {func(q *tracker.CompleteUpload) { q.Upload = "0123456789abcdefghi0" }, tracker.ErrNoSuchUpload},
+		"other key":  {func(q *tracker.CompleteUpload) { q.Key = "other" }, tracker.ErrNoSuchUpload},
 	} {
 		if _, err := w.prepare(with(c.change)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)

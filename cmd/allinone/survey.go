@@ -112,7 +112,7 @@ func checkScheme(asked string, l *Layout) error {
 // that is not allowed.
 func makeDirs(fs vfs.FS, dirs []string) error {
 	for _, d := range dirs {
-		if err := fs.MkdirAll(d, 0o700); err != nil {
+		if err := vfs.MakeDir(fs, d); err != nil {
 			return fmt.Errorf("%w: %s cannot be made by user %d: %w; create it and run: chown %d %s", ErrRefused, d, os.Getuid(), err, os.Getuid(), shellQuote(d))
 		}
 	}

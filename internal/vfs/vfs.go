@@ -16,6 +16,7 @@ package vfs
 import (
 	"errors"
 	"io"
+	"os"
 
 	pvfs "github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -124,6 +125,31 @@ func WriteFile(fs FS, name string, b []byte) error {
 		return errors.Join(err, fs.Remove(tmp))
 	}
 	return fs.SyncDir(fs.PathDir(name))
+}
+
+// MakeDir makes a directory and those above it that are missing, owner-only,
+// and returns once all their names are durable. A directory above that this
+// process may not open is left to whoever owns it.
+func MakeDir(fs FS, dir string) error {
+	var fresh []string // that are missing, the lowest first
+	for d := dir; ; d = fs.PathDir(d) {
+		if _, err := fs.Stat(d); err == nil || !isNotExist(err) {
+			break
+		}
+		fresh = append(fresh, d)
+		if fs.PathDir(d) == d {
+			break
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for i := len(fresh) - 1; i >= 0; i-- {
+		if err := fs.SyncDir(fs.PathDir(fresh[i])); err != nil && !errors.Is(err, os.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 // sendBuffered is SendTo without the kernel's help.

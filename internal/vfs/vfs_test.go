@@ -214,6 +214,22 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+func TestMakeDir(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, fs FS, dir string) {
+		must(t, MakeDir(fs, fs.PathJoin(dir, "a/b/c")))
+		must(t, MakeDir(fs, fs.PathJoin(dir, "a/b")))
+		if fi, err := fs.Stat(fs.PathJoin(dir, "a/b/c")); err != nil || !fi.IsDir() {
+			t.Fatal(err)
+		}
+	})
+	m := NewMem()
+	must(t, MakeDir(m, "/x/y/z"))
+	if _, err := m.CrashClone(0, nil).Stat("/x/y/z"); err != nil {
+		t.Error("a power loss takes the new directories:", err)
+	}
+}
+
 func TestCapacity(t *testing.T) {
 	t.Parallel()
 	m := NewMem()

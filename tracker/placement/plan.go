@@ -125,7 +125,7 @@ func (g *group) add(n *tracker.Node, m *member) {
 
 // finish gives nodes that were never heard of the mean free space of the
 // others, sums the group up, and makes each node's weight: its free MiB times
-// the fourth power of how empty it is beside the emptiest. Free space alone
+// the eighth power of how empty it is beside the emptiest. Free space alone
 // would fill small disks first, since a blob takes many nodes of few and a
 // node at most once.
 func (g *group) finish() {
@@ -151,7 +151,10 @@ func (g *group) finish() {
 			load += c.busy
 		}
 		if r := c.empty * 256 / emptiest; !c.unknown {
-			c.weight = max(c.weight*(r*r*r*r>>8)>>16, 1)
+			for range 3 {
+				r = r * r >> 8
+			}
+			c.weight *= max(r, 1)
 		} else {
 			c.weight <<= 8
 		}

@@ -22,7 +22,23 @@ type Operator interface {
 	// GoOnAlone lets the one surviving copy of a two-copy catalog take
 	// writes again. What only the lost copy had acknowledged is gone.
 	GoOnAlone(ctx context.Context) error
+	// Fsck compares the catalog with what the nodes hold. With adopt it then
+	// lets nodes that face another incarnation of the catalog follow it:
+	// what the catalog does not know may be deleted from then on.
+	Fsck(ctx context.Context, adopt bool) (*Fsck, error)
 	// AcceptClock lets catalog time follow this machine's clock over a step
 	// that was held back.
 	AcceptClock(ctx context.Context) error
+}
+
+// Fsck is the outcome of a comparison of catalog and nodes.
+type Fsck struct {
+	Incarnation  string   // of the catalog
+	Frozen       bool     // a node faces another incarnation than it knows and deletes nothing
+	Blobs        int64    // live blobs in the catalog
+	Holes        int64    // places of the maps that are empty
+	Missing      int64    // shards that the catalog places on a node that lacks them
+	Unknown      int64    // shards that the catalog does not place where they are
+	UnknownBytes int64    // their stored bytes
+	Unreadable   []string // blobs with too few shards to be read, at most 1,000
 }

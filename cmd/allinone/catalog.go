@@ -91,9 +91,8 @@ func (s *Server) nameCatalog(ctx context.Context, cluster, incarnation string) e
 	return err
 }
 
-// checkIncarnation compares the catalog's incarnation with the one the nodes
-// know; where they differ the nodes drop nothing until a person has looked.
-func (s *Server) checkIncarnation(ctx context.Context) error {
+// meet makes the catalog and the nodes known to each other.
+func (s *Server) meet(ctx context.Context) error {
 	m, err := s.svc.Status(ctx)
 	if err != nil {
 		if errors.Is(err, tracker.ErrUnavailable) {
@@ -105,11 +104,8 @@ func (s *Server) checkIncarnation(ctx context.Context) error {
 	if m.Map.Cluster != s.mu.layout.Cluster {
 		return fmt.Errorf("%w: the catalog is of cluster %s and the directories of %s", ErrRefused, m.Map.Cluster, s.mu.layout.Cluster)
 	}
-	if m.Incarnation != s.mu.layout.Incarnation {
-		s.cfg.Log.Error().Str("catalog", m.Incarnation).Str("nodes", s.mu.layout.Incarnation).Msg("catalog is another incarnation than the nodes know: they delete nothing")
-	}
 	s.followEpochs(m.Map)
-	return nil
+	return s.settleIncarnation(ctx, m)
 }
 
 // followEpochs tells each node its epoch, so that tickets of an older one are
@@ -134,8 +130,9 @@ func (s *Server) openWorkers(cat *service.Catalog) error {
 		cfg.Garbage.Grace = g
 	}
 	cfg.Garbage.OldestRead = func() int64 { return s.front.OldestRead() }
+	s.store = worker.NewStore(cat, worker.DefaultRetention())
 	var err error
-	s.workers, err = worker.New(cfg, s.svc, worker.NewStore(cat, worker.DefaultRetention()), s.nodes, s.cfg.Clock, s.cfg.Log)
+	s.workers, err = worker.New(cfg, s.svc, s.store, s.nodes, s.cfg.Clock, s.cfg.Log)
 	if err != nil {
 		return err
 	}

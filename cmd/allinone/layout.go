@@ -29,6 +29,9 @@ type Layout struct {
 	Scheme      string       `json:"scheme"`
 	Nodes       []Member     `json:"nodes"`
 	Voters      []VoterPlace `json:"voters"`
+	// Applied is a log index that the catalog had applied: it is older now
+	// only if it was restored from a copy.
+	Applied uint64 `json:"applied"`
 	// Ready is false while the first start is under way: nothing was
 	// acknowledged yet, and the first start may begin again.
 	Ready bool `json:"ready"`

@@ -71,7 +71,7 @@ func (s *Server) first(ctx context.Context, sv *survey) error {
 			l.Voters = append(l.Voters, VoterPlace{ID: fmt.Sprintf("voter-%d", i+1), Node: storage.NodeID(i + 1)})
 		}
 	}
-	s.mu.layout, s.dirs = l, s.cfg.Dirs
+	s.mu.layout, s.dirs, s.incarnation = l, s.cfg.Dirs, l.Incarnation
 	if err := s.writeLayout(l); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (s *Server) again(ctx context.Context, sv *survey) error {
 	if err := s.openCatalog(ctx, false); err != nil {
 		return err
 	}
-	if err := s.checkIncarnation(ctx); err != nil {
+	if err := s.meet(ctx); err != nil {
 		return err
 	}
 	if err := s.grow(ctx, sv); err != nil {
@@ -280,12 +280,12 @@ func (s *Server) addNode(ctx context.Context, dir string) (Member, error) {
 // identify writes the identity of a member into its directory.
 func (s *Server) identify(m Member) error {
 	l := s.mu.layout
-	return node.WriteIdentity(s.cfg.FS, m.Dir, node.Identity{Cluster: l.Cluster, Node: m.Node, Incarnation: l.Incarnation, Created: s.cfg.Clock.Now()})
+	return node.WriteIdentity(s.cfg.FS, m.Dir, node.Identity{Cluster: l.Cluster, Node: m.Node, Incarnation: s.incarnation, Created: s.cfg.Clock.Now()})
 }
 
 func (s *Server) openNode(ctx context.Context, m Member, epoch uint32) error {
 	n, err := node.Open(ctx, node.Config{FS: s.cfg.FS, Dir: m.Dir, Cluster: s.mu.layout.Cluster, Node: m.Node,
-		Incarnation: s.mu.layout.Incarnation, Epoch: epoch, Logger: s.cfg.Log, Clock: s.cfg.Clock, Reserve: s.cfg.Tune.Reserve,
+		Incarnation: s.incarnation, Epoch: epoch, Logger: s.cfg.Log, Clock: s.cfg.Clock, Reserve: s.cfg.Tune.Reserve,
 		Nodes: s.nodes, Limits: s.cfg.Tune.Node, Damage: s.damaged})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)

@@ -155,8 +155,20 @@ func (s *Server) GoOnAlone(ctx context.Context) error {
 	if err := s.log.RecoverAlone(ctx, false); err != nil {
 		return err
 	}
+	// A forced recovery is a new incarnation. Of two copies the survivor has
+	// all that was acknowledged, so the nodes may follow it at once.
+	s.incarnation = uuid.NewString()
+	if err := s.nameCatalog(ctx, s.mu.layout.Cluster, s.incarnation); err != nil {
+		return err
+	}
+	for _, n := range s.nodes.all() {
+		if err := n.SetIncarnation(s.incarnation); err != nil {
+			return err
+		}
+		n.Follow(s.incarnation)
+	}
 	next := s.mu.layout.next()
-	next.Voters = nil
+	next.Voters, next.Incarnation = nil, s.incarnation
 	for _, v := range s.log.Status().Voters {
 		if old := s.mu.layout.voterByID(v.ID); old != nil && v.Err == "" {
 			next.Voters = append(next.Voters, *old)

@@ -71,6 +71,9 @@ type Server struct {
 	workers *worker.Workers
 	front   *s3.Server
 	reg     *prometheus.Registry
+	store   *worker.CatalogStore
+
+	incarnation string // of the catalog
 
 	mu struct {
 		sync.Mutex // held over an administration call, so that there is one at a time
@@ -105,6 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.start("service", s.svc.Run)
 	s.start("workers", s.workers.Run)
+	s.start("watermark", s.watermark)
 	<-ctx.Done()
 	s.life.wait.Wait()
 	return ctx.Err()
@@ -135,6 +139,9 @@ func (s *Server) Close() error {
 		errs = append(errs, s.front.Close())
 	}
 	if s.log != nil {
+		if s.front != nil {
+			errs = append(errs, s.markApplied())
+		}
 		errs = append(errs, s.log.Close())
 	}
 	for _, n := range s.nodes.all() {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"holdfast/auth/sigv4"
 	"holdfast/gateway/admin"
@@ -38,13 +39,17 @@ func adminCommand() *cobra.Command {
 		Long: "Calls the administration endpoint of a running server, signed with root's key from\n" +
 			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).",
 	}
-	f := cmd.PersistentFlags()
+	c.flags(cmd.PersistentFlags())
+	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c))
+	return cmd
+}
+
+// flags adds the flags that say which server to call and how.
+func (c *adminClient) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.endpoint, "endpoint", "http://127.0.0.1:9000", "endpoint of a gateway")
 	f.StringVar(&c.region, "region", "us-east-1", "region of the signature")
 	f.BoolVar(&c.insecure, "insecure", false, "accept any certificate")
 	f.DurationVar(&c.timeout, "timeout", 5*time.Minute, "time allowed")
-	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c))
-	return cmd
 }
 
 func statusCommand(c *adminClient) *cobra.Command {

@@ -32,6 +32,6 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serverCommand(), benchCommand(), adminCommand(), healthcheckCommand())
+	root.AddCommand(serverCommand(), benchCommand(), adminCommand(), fsckCommand(), healthcheckCommand())
 	return root
 }

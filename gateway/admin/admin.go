@@ -54,6 +54,11 @@ func New(op gateway.Operator, verify *sigv4.Verifier, log zerolog.Logger) http.H
 	r.Methods(http.MethodPost).Path(Prefix + "catalog/alone").HandlerFunc(h.serve("admin:GoOnAlone", func(r *http.Request, _ []byte) (any, error) {
 		return struct{}{}, op.GoOnAlone(r.Context())
 	}))
+	for path, adopt := range map[string]bool{"fsck": false, "fsck/adopt": true} {
+		r.Methods(http.MethodPost).Path(Prefix + path).HandlerFunc(h.serve("admin:Fsck", func(r *http.Request, _ []byte) (any, error) {
+			return op.Fsck(r.Context(), adopt)
+		}))
+	}
 	r.Methods(http.MethodPost).Path(Prefix + "clock/accept").HandlerFunc(h.serve("admin:AcceptClock", func(r *http.Request, _ []byte) (any, error) {
 		return struct{}{}, op.AcceptClock(r.Context())
 	}))

@@ -55,6 +55,9 @@ var proposals = sync.Pool{New: func() any { return &proposal{done: make(chan out
 // was proposed, tracker.ErrUncertain if that is not known.
 func (b *batcher) propose(ctx context.Context, cmd []byte) (any, error) {
 	down := b.v.downCh()
+	if b.v.suspended.Load() || b.v.isDead() { // and down may be a channel of after
+		return nil, errRetry
+	}
 	p := proposals.Get().(*proposal)
 	p.cmd, p.sent = cmd, false
 	b.proposals.Add(1)

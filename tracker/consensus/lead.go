@@ -32,7 +32,7 @@ func (l *Local) leader(ctx context.Context) (*voter, error) {
 		if closed {
 			return nil, fmt.Errorf("%w: closed", tracker.ErrUnavailable)
 		}
-		if !l.hasQuorum() {
+		if l.hopeless.Load() {
 			return nil, fmt.Errorf("%w: no majority of the catalog's copies", tracker.ErrUnavailable)
 		}
 		select {
@@ -81,6 +81,7 @@ func (l *Local) gained(v *voter) {
 		l.lead.CompareAndSwap(v, nil)
 		return
 	}
+	l.hopeless.Store(false)
 	l.stats.elections.Add(1)
 	v.log.Info().Uint64("term", term).Msg("copy of the catalog leads")
 	l.changed()
@@ -97,14 +98,13 @@ func (l *Local) lost(v *voter) {
 // most advanced, and Raft elects at once whom it is told to (TimeoutNow).
 // Reads stay safe, because they compare terms and trust no lease (see Read).
 func (l *Local) elector() {
-	const patience = 300 * time.Millisecond
 	for {
 		select {
 		case <-l.nudge:
 		case <-l.ctx.Done():
 			return
 		}
-		for l.lead.Load() == nil && l.ctx.Err() == nil {
+		for patience := 100 * time.Millisecond; l.lead.Load() == nil && l.ctx.Err() == nil; patience = min(2*patience, time.Second) {
 			if !l.hasQuorum() {
 				l.quorumLost()
 				l.changed()

@@ -34,6 +34,7 @@ type Local struct {
 	lead     atomic.Pointer[voter] // serves; nil while there is none
 	readOnly atomic.Pointer[voter] // the last of two, once the other is lost
 	quorum   atomic.Pointer[quorum]
+	hopeless atomic.Bool   // there is no majority, and quorumLost has done what it can
 	nudge    chan struct{} // wakes the elector
 	control  *raft.InmemTransport
 	stats    stats
@@ -359,6 +360,13 @@ func (l *Local) stop(v *voter) {
 	l.lead.CompareAndSwap(v, nil)
 	v.interrupt()
 	l.disconnect(v)
+	if !l.hasQuorum() {
+		// What is in flight at the leader cannot be committed any more.
+		for _, w := range l.voters() {
+			l.lead.CompareAndSwap(w, nil)
+			w.interrupt()
+		}
+	}
 	if v.guard != nil {
 		v.guard.off.Store(true)
 	}

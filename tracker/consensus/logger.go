@@ -3,13 +3,15 @@ package consensus
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/rs/zerolog"
 )
 
 // raftLogger passes what Raft says on, one level lower: what stops a voter is
-// reported by the voter.
+// reported by the voter. That a stopped one cannot be reached is said again
+// and again, so it is lower still.
 func raftLogger(log zerolog.Logger) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Output: io.Discard, Level: hclog.Off})
 	l.RegisterSink(&logSink{log})
@@ -23,7 +25,12 @@ func (s *logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	var e *zerolog.Event
 	switch level {
 	case hclog.Error:
-		e = s.log.Warn()
+		if strings.HasPrefix(msg, "failed to heartbeat") || strings.HasPrefix(msg, "failed to appendEntries") ||
+			strings.HasPrefix(msg, "failed to make requestVote") {
+			e = s.log.Debug()
+		} else {
+			e = s.log.Warn()
+		}
 	case hclog.Warn, hclog.Info:
 		e = s.log.Debug()
 	default:

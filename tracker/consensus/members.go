@@ -64,6 +64,7 @@ func (l *Local) hasQuorum() bool {
 // back, and cannot be taken back: it may apply all of it. With three voters
 // that does not hold, since the two that are lost may have gone on without it.
 func (l *Local) quorumLost() {
+	defer l.hopeless.Store(true)
 	if l.readOnly.Load() != nil || l.ctx.Err() != nil {
 		return
 	}

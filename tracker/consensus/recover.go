@@ -64,6 +64,7 @@ func (l *Local) recoverAlone(ctx context.Context, force bool) error {
 	l.mu.voters = []*voter{w}
 	l.mu.Unlock()
 	l.setQuorum(conf)
+	l.hopeless.Store(false)
 	l.run(w)
 	l.kick()
 	_, err = l.leader(ctx)

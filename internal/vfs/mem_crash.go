@@ -7,11 +7,14 @@ import (
 )
 
 // CrashClone returns a file system as a power loss at this instant may leave
-// this one. All that was synced is there; of what was not, each block, size
-// and name is there with a probability of percent in 100 (0: only what was
-// synced; 100: everything). Both names of a rename change together. rng may
-// be nil for 0 and 100. The clone is independent and holds no locks; the
-// capacity is the same.
+// this one. All that was synced is there. Of what was not, each block and size
+// is there with a probability of percent in 100 (0: only what was synced; 100:
+// everything); of the changes of names in a directory the first ones are, as
+// many as such a probability gives. They survive in the order they were made
+// because journaling file systems keep it and Pebble relies on it: it makes a
+// manifest and the marker that names it under one sync. Both names of a rename
+// change together. rng may be nil for 0 and 100. The clone is independent and
+// holds no locks; the capacity is the same.
 func (m *Mem) CrashClone(percent int, rng *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,15 +49,6 @@ func (c *cloner) keep() bool {
 	return c.rng.IntN(100) < c.percent
 }
 
-func (c *cloner) keepTx(tx *byte) bool {
-	kept, decided := c.txs[tx]
-	if !decided {
-		kept = c.keep()
-		c.txs[tx] = kept
-	}
-	return kept
-}
-
 func (c *cloner) clone(n *inode) *inode {
 	if done := c.nodes[n]; done != nil {
 		return done
@@ -74,8 +68,19 @@ func (c *cloner) cloneDir(n, out *inode) {
 	if names == nil {
 		names = map[string]*inode{}
 	}
-	for _, op := range n.ops {
-		if !c.keepTx(op.tx) {
+	first := 0
+	for range n.ops {
+		if c.keep() {
+			first++
+		}
+	}
+	for i, op := range n.ops {
+		kept, decided := c.txs[op.tx] // in the other directory of a rename
+		if !decided {
+			kept = i < first
+			c.txs[op.tx] = kept
+		}
+		if !kept {
 			continue
 		}
 		if op.node == nil {

@@ -302,6 +302,9 @@ func (x *Index) Revive(ids []storage.ShardID) error {
 // Quarantined returns up to limit shards in quarantine since before, in ms,
 // or earlier, oldest first.
 func (x *Index) Quarantined(before int64, limit int) (ids []storage.ShardID, err error) {
+	if before < 0 {
+		return nil, nil
+	}
 	hi := binary.BigEndian.AppendUint64([]byte{rowQuarantine}, uint64(before)+1)
 	err = x.iterate([]byte{rowQuarantine}, hi, func(k, _ []byte) (bool, error) {
 		if len(k) != 9+idSize {

@@ -114,9 +114,13 @@ func (n *Node) sweepBlobs(ctx context.Context, num uint32) (int, error) {
 		e, found, err := n.index.Get(id)
 		orphan := err == nil && (!found || e.File != file) && n.writing.begin(id)
 		if orphan {
-			// Looked at again: it may have been sealed since.
+			// Looked at again: it may have been sealed since. A delete that
+			// was seen must be durable before the file goes.
 			if e, found, err = n.index.Get(id); err == nil && (!found || e.File != file) {
-				err = n.fs.Remove(n.fs.PathJoin(path, name))
+				err = n.index.Sync()
+				if err == nil {
+					err = n.fs.Remove(n.fs.PathJoin(path, name))
+				}
 				n.log.Info().Stringer("shard", id).Msg("file without a record is removed")
 				left--
 			}

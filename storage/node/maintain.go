@@ -89,8 +89,8 @@ func (n *Node) reclaim(ctx context.Context, pace *pacer) error {
 // freeBatch is how many pieces of space are freed between syncs.
 const freeBatch = 1000
 
-// free gives the space of deleted shards back: their index entries are gone,
-// durably. A piece that a reader holds is left.
+// free gives the space of deleted shards back. A piece that a reader holds is
+// left.
 func (n *Node) free(ctx context.Context) error {
 	var after index.Free
 	for {
@@ -99,6 +99,10 @@ func (n *Node) free(ctx context.Context) error {
 			return err
 		}
 		after = fs[len(fs)-1]
+		// A delete is seen before it is durable, and space goes only after.
+		if err := n.index.Sync(); err != nil {
+			return err
+		}
 		if err := n.freeAll(ctx, fs); err != nil {
 			return err
 		}

@@ -48,8 +48,10 @@ func (b *batch) put(c *command) any {
 		if p.blobs.expiry <= b.fence {
 			return tracker.ErrFenced
 		}
-		if err := b.unknownBlobs(&p.blobs); err != nil {
-			return err
+		if p.blobs.count > 1 || c.req == (tracker.RequestID{}) { // else putKnown looked
+			if err := b.unknownBlobs(&p.blobs); err != nil {
+				return err
+			}
 		}
 	case dataSource:
 		if err := b.findSource(&p, live, &src); err != nil {
@@ -72,8 +74,11 @@ func (b *batch) putKnown(c *command, p *putBody, st *bucketState, live *objectRo
 	if p.kind == dataBlobs {
 		var r blobRow
 		n := p.blobs.first()
-		if !b.getBlob(n.blobID(), &r) || r.tag != tagOf(c.req) || r.owner.bucket != p.bucket {
+		if !b.getBlob(n.blobID(), &r) {
 			return nil
+		}
+		if r.tag != tagOf(c.req) || r.owner.bucket != p.bucket {
+			return tracker.ErrConflict // a grant is for one attempt
 		}
 		flags := uint16(0)
 		if r.flags&blobNull != 0 {

@@ -10,10 +10,10 @@ import (
 // resultLife is how long the result of a request is kept at least, in ms.
 const resultLife = 10 * 60 * 1000
 
-// maxPatience bounds how far a command's NotAfter may lie over its stamp, in
+// MaxPatience bounds how far a command's NotAfter may lie over its stamp, in
 // ms. It is well under resultLife, so that a request is refused as too late
 // before its result is forgotten.
-const maxPatience = 5 * 60 * 1000
+const MaxPatience = 5 * 60 * 1000
 
 // Machine applies commands. It implements consensus.Machine and serves one
 // goroutine. It keeps nothing between calls but memory to work in.
@@ -77,7 +77,7 @@ func (b *batch) expired(c *command) error {
 		return nil
 	case max(b.now, b.ct) > c.notAfter:
 		return tracker.ErrExpired
-	case c.notAfter > c.at+maxPatience:
+	case c.notAfter > c.at+MaxPatience:
 		return tracker.ErrInvalid
 	}
 	return nil

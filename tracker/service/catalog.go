@@ -55,28 +55,37 @@ func newRequestID() (id tracker.RequestID) {
 	return id
 }
 
-// Do proposes a command until it is answered or m.NotAfter has passed, and
-// returns what the catalog says of it; a refusal is the error. growth is as
-// in consensus.Log. tracker.ErrUncertain if it may have taken effect,
-// tracker.ErrUnavailable if it has not.
+// Do proposes a command until it is answered or m.NotAfter has passed by this
+// process's clock, and returns what the catalog says of it; a refusal is the
+// error. growth is as in consensus.Log. tracker.ErrUncertain if it may have
+// taken effect, tracker.ErrUnavailable if it has not.
 func (c *Catalog) Do(ctx context.Context, m tracker.Mutation, cmd catalog.Command, growth bool) (any, error) {
-	h := catalog.Header{At: c.Time(), Request: m.RequestID, NotAfter: m.NotAfter}
-	if h.Request == (tracker.RequestID{}) {
-		h.Request = newRequestID()
+	if m.RequestID == (tracker.RequestID{}) {
+		m.RequestID = newRequestID()
 	}
-	if h.NotAfter == 0 {
-		h.NotAfter = h.At + patience.Milliseconds()
+	if m.NotAfter == 0 {
+		m.NotAfter = c.clk.Now().Add(patience).UnixMilli()
 	}
 	hint := 256
 	if s, ok := cmd.(interface{ SizeHint() int }); ok {
 		hint = s.SizeHint()
 	}
-	return c.propose(ctx, catalog.Encode(make([]byte, 0, hint), h, cmd), h, m.NotAfter == 0, growth)
+	at, notAfter := c.stamp(m.NotAfter)
+	h := catalog.Header{At: at, Request: m.RequestID, NotAfter: notAfter}
+	return c.propose(ctx, catalog.Encode(make([]byte, 0, hint), h, cmd), m.NotAfter, growth)
 }
 
-// propose does Do for an encoded command. own tells that NotAfter is ours to
-// set again while nothing can have taken effect.
-func (c *Catalog) propose(ctx context.Context, cmd []byte, h catalog.Header, own, growth bool) (any, error) {
+// stamp returns the time of a command and its NotAfter, both by catalog time,
+// of which this process's clock may be behind. The time left is that of the
+// caller's NotAfter by this process's clock, within what the catalog allows.
+func (c *Catalog) stamp(notAfter int64) (at, until int64) {
+	now := c.clk.Now().UnixMilli()
+	at = max(now, c.floor.Load())
+	return at, at + min(notAfter-now, catalog.MaxPatience)
+}
+
+// propose does Do for an encoded command.
+func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, growth bool) (any, error) {
 	uncertain := false
 	for pause, tries := firstPause, 0; ; tries++ {
 		r, err := c.log.Propose(ctx, cmd, growth)
@@ -88,13 +97,10 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, h catalog.Header, own
 			if !errors.Is(refusal, tracker.ErrExpired) {
 				return nil, refusal
 			}
-			if uncertain {
-				return nil, tracker.ErrUncertain
+			// The catalog looks for an earlier attempt first, so none was applied.
+			if tries > 3 || c.clk.Now().UnixMilli() > notAfter || c.learnTime(ctx) != nil {
+				return nil, gaveUp(uncertain, refusal)
 			}
-			if !own || tries > 3 || c.learnTime(ctx) != nil {
-				return nil, refusal
-			}
-			h.NotAfter = c.Time() + patience.Milliseconds()
 		}
 		switch {
 		case err == nil:
@@ -105,7 +111,7 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, h catalog.Header, own
 			return nil, err
 		}
 		if err != nil {
-			if c.Time()+pause.Milliseconds() > h.NotAfter {
+			if c.clk.Now().UnixMilli()+pause.Milliseconds() > notAfter {
 				return nil, gaveUp(uncertain, err)
 			}
 			if werr := c.wait(ctx, pause); werr != nil {
@@ -115,7 +121,8 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, h catalog.Header, own
 		}
 		// The log may still hold the bytes of the last attempt.
 		cmd = bytes.Clone(cmd)
-		catalog.Restamp(cmd, c.Time(), h.NotAfter)
+		at, until := c.stamp(notAfter)
+		catalog.Restamp(cmd, at, until)
 	}
 }
 

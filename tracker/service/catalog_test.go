@@ -283,6 +283,18 @@ func TestClockBehind(t *testing.T) {
 	if err := ahead.RaiseTime(t.Context(), now.UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
+	for i, patience := range []time.Duration{time.Minute, time.Hour} { // the caller's clock is this process's
+		put := small(b, "other", fmt.Sprint(i))
+		put.NotAfter = now.Add(-time.Hour + patience).UnixMilli()
+		if _, err := behind.PutObject(t.Context(), put); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := small(b, "late", "v")
+	late.NotAfter = now.Add(-time.Hour - time.Minute).UnixMilli()
+	if _, err := behind.PutObject(t.Context(), late); !errors.Is(err, tracker.ErrExpired) {
+		t.Fatal(err)
+	}
 	r, err := behind.PutObject(t.Context(), small(b, "k", "v"))
 	if err != nil || r.Modified < now.UnixMilli() || behind.Time() < now.UnixMilli() {
 		t.Fatal(r, err)

@@ -63,7 +63,7 @@ func benchPropose(b *testing.B, n, size, writers int) {
 	for i := range cfg.Voters {
 		cfg.Voters[i].Dir = fmt.Sprintf("%s/%d/catalog", dir, i)
 	}
-	cfg.Bootstrap, cfg.BallastBytes, cfg.MinFree = true, -1, 1
+	cfg.Bootstrap, cfg.BallastBytes, cfg.MinFree, cfg.commitTimeout = true, -1, 1, 0
 	cfg.Machine = func(int) Machine { return light{} }
 	l := mustOpen(b, cfg)
 	defer l.Close()

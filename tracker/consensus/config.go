@@ -63,6 +63,10 @@ type LocalConfig struct {
 	// OnStop is called once for each voter that stops by an error, with
 	// whether the others go on.
 	OnStop func(id string, err error, quorum bool)
+
+	// commitTimeout is how soon followers hear of a commit when no other
+	// follows it. Nobody reads from them, so it is long, for idle processors.
+	commitTimeout time.Duration
 }
 
 func (c *LocalConfig) setDefaults() {
@@ -86,7 +90,8 @@ func (c *LocalConfig) setDefaults() {
 	for _, f := range []struct {
 		p   *time.Duration
 		def time.Duration
-	}{{&c.HeartbeatTimeout, 5 * time.Second}, {&c.SlowWrite, 2 * time.Second}, {&c.DeadWrite, 30 * time.Second}} {
+	}{{&c.HeartbeatTimeout, 5 * time.Second}, {&c.SlowWrite, 2 * time.Second}, {&c.DeadWrite, 30 * time.Second},
+		{&c.commitTimeout, 200 * time.Millisecond}} {
 		if *f.p == 0 {
 			*f.p = f.def
 		}

@@ -49,7 +49,7 @@ func testLogger(t testing.TB) zerolog.Logger {
 
 // group makes the configuration of n voters on fs, one directory each.
 func group(t testing.TB, n int, fs func(i int) vfs.FS) LocalConfig {
-	c := LocalConfig{ClusterID: "test", Machine: func(int) Machine { return counter{} }, Logger: testLogger(t)}
+	c := LocalConfig{ClusterID: "test", Machine: func(int) Machine { return counter{} }, Logger: testLogger(t), commitTimeout: 5 * time.Millisecond}
 	for i := range n {
 		c.Voters = append(c.Voters, Voter{ID: fmt.Sprintf("v%d", i), FS: fs(i), Dir: fmt.Sprintf("/disk%d/catalog", i)})
 	}

@@ -260,7 +260,7 @@ func (v *voter) start(p *parts) error {
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(v.server)
 	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = hb, hb, hb/2
-	conf.CommitTimeout = 200 * time.Millisecond
+	conf.CommitTimeout = p.cfg.commitTimeout
 	conf.MaxAppendEntries, conf.BatchApplyCh = 64, true
 	// Snapshots are taken by bytes (see snapLoop), and the log keeps bytes.
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = 24*time.Hour, ^uint64(0), 1

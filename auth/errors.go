@@ -24,11 +24,13 @@ var (
 	ErrHeaderMalformed = fault.New(fault.Invalid, "auth.header-malformed", "the authorization header is malformed")
 	// ErrQueryMalformed: the parameters of a presigned URL cannot be parsed, or their scope is wrong.
 	ErrQueryMalformed = fault.New(fault.Invalid, "auth.query-malformed", "the query-string authentication parameters are malformed")
+	// ErrQueryNotSigned: a presigned URL of version 2 has a parameter that its signature does not cover.
+	ErrQueryNotSigned = fault.New(fault.Denied, "auth.query-not-signed", "the query has a parameter that the signature does not cover")
 	// ErrInvalidURI: the path or the query has an invalid percent-encoding.
 	ErrInvalidURI = fault.New(fault.Invalid, "auth.invalid-uri", "the URI cannot be parsed")
 	// ErrMultipleAuth: more than one way of authentication in one request.
 	ErrMultipleAuth = fault.New(fault.Invalid, "auth.multiple-mechanisms", "only one authentication mechanism is allowed")
-	// ErrUnsupportedSignature: signature version 2, 4A or another scheme.
+	// ErrUnsupportedSignature: an Authorization header of version 2, version 4A or another scheme.
 	ErrUnsupportedSignature = fault.New(fault.Invalid, "auth.unsupported-signature",
 		"the authorization mechanism is not supported, use AWS4-HMAC-SHA256")
 	// ErrRegion: strict mode, and the scope names another region; see RegionError.
@@ -101,7 +103,7 @@ type SignatureError struct {
 	Host             string // the Host as the server saw it
 	Provided         string // the client's signature
 	StringToSign     string
-	CanonicalRequest string // empty for a browser form
+	CanonicalRequest string // empty for a browser form and for version 2
 }
 
 // Error implements error. The text holds no signature.
@@ -127,6 +129,7 @@ func (e *SkewError) Error() string {
 func (e *SkewError) Unwrap() error { return ErrTimeSkewed }
 
 // ExpiredError carries the validity of a presigned URL that is not valid now.
+// Version 2 does not tell when a URL was signed: Signed and Seconds are zero.
 type ExpiredError struct {
 	Signed, Expires, ServerTime time.Time
 	Seconds                     int64 // X-Amz-Expires

@@ -50,10 +50,11 @@ type Result struct {
 	Identity auth.Identity
 	Scheme   Scheme
 	Payload  Payload
-	// Region is the one of the credential scope; empty for anonymous.
+	// Region is the one of the credential scope; empty for anonymous and for
+	// a presigned URL of version 2.
 	Region string
-	// Time is when the request was signed, zero for anonymous. Expires is when
-	// a presigned URL ends, zero otherwise.
+	// Time is when the request was signed, zero where Region is empty. Expires
+	// is when a presigned URL ends, zero otherwise.
 	Time, Expires time.Time
 	// ContentSHA256 is the hash (hex as sent) that a Signed body must have.
 	ContentSHA256 string

@@ -21,6 +21,9 @@ type Config struct {
 	// Region, when not empty, is the only region that a scope may name
 	// (strict mode). When empty every region is accepted.
 	Region string
+	// Bucket tells the bucket that a Host header names, "" for none. Version 2
+	// signs it as the head of the path; nil means that no host names one.
+	Bucket func(host string) string
 	// Skew is how far the time of a request may be from the server's; 0 is 15
 	// minutes.
 	Skew time.Duration
@@ -69,14 +72,14 @@ func (v *Verifier) Verify(r *http.Request) (*Result, error) {
 		header = headers[0]
 	}
 	switch {
-	case len(headers) > 1 || header != "" && (q.present() || q.v2()):
+	case len(headers) > 1 || header != "" && (q.present() || q.v2()) || q.present() && q.v2():
 		return nil, auth.ErrMultipleAuth
 	case header != "":
 		return v.verifyHeader(r, header)
 	case q.present():
 		return v.verifyPresigned(r, &q)
 	case q.v2():
-		return nil, fmt.Errorf("signature version 2: %w", auth.ErrUnsupportedSignature)
+		return v.verifyV2(r, &q)
 	}
 	res := &Result{DecodedLength: -1, buffers: &v.bufs}
 	if err := res.setPayload(first(r.Header, "X-Amz-Content-Sha256"), r.Header); err != nil {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -54,6 +55,17 @@ func ParseQuery(raw string, buf []Param) (Query, error) {
 		q = append(q, Param{key, value})
 	}
 	return q, nil
+}
+
+// WithoutCredentials returns the query without the parameters that
+// authenticate a presigned URL of version 2; in q itself. They count as such
+// only together: Expires alone stands for the header of that name. Those of
+// version 4 are x-amz-*, which no operation takes for its own.
+func (q Query) WithoutCredentials() Query {
+	if !q.Has("AWSAccessKeyId") || !q.Has("Signature") {
+		return q
+	}
+	return slices.DeleteFunc(q, func(p Param) bool { return p.Key == "AWSAccessKeyId" || p.Key == "Signature" || p.Key == "Expires" })
 }
 
 func unescapeQuery(s string) (string, error) {

@@ -63,9 +63,11 @@ var credentials = []struct {
 	}},
 	{"garbage", "", func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256") }},
 	{"version 2", "", func(r *http.Request) { r.Header.Set("Authorization", "AWS "+testUser+":c2ln") }},
-	{"version 2 in the query", "", func(r *http.Request) {
+	{"version 2 in the query, for ever", "", func(r *http.Request) {
 		r.URL.RawQuery = strings.TrimPrefix(r.URL.RawQuery+"&AWSAccessKeyId="+testUser+"&Signature=c2ln&Expires=9999999999", "&")
 	}},
+	{"version 2 in the query, by another", "", func(r *http.Request) { presignV2(r, "another-secret", r.URL.RequestURI(), time.Minute) }},
+	{"version 2 in the query, expired", "AccessDenied", func(r *http.Request) { presignV2(r, testSecret, r.URL.RequestURI(), -time.Minute) }},
 	{"bearer", "", func(r *http.Request) { r.Header.Set("Authorization", "Bearer token") }},
 	{"security token", "InvalidToken", func(r *http.Request) {
 		r.Header.Set("X-Amz-Security-Token", "token")

@@ -87,6 +87,7 @@ func (c *call) target() error {
 	}
 	if c.r.URL.RawQuery != "" {
 		c.query, err = route.ParseQuery(c.r.URL.RawQuery, nil)
+		c.query = c.query.WithoutCredentials()
 	}
 	return err
 }

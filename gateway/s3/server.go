@@ -78,7 +78,7 @@ func NewServer(cfg gateway.Config, deps gateway.Deps, log zerolog.Logger, reg *p
 	if cfg.StrictRegion {
 		strict = cfg.Region
 	}
-	s.verifier = sigv4.New(sigv4.Config{Keys: deps.Keys, Region: strict})
+	s.verifier = sigv4.New(sigv4.Config{Keys: deps.Keys, Region: strict, Bucket: s.domains.Bucket})
 	s.hostID = []string{hostID()}
 	var err error
 	if s.handlers, err = table(handlers()); err != nil {

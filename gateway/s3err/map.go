@@ -34,6 +34,7 @@ var sentinels = map[*fault.Error]rule{
 	auth.ErrInvalidToken:          {code: InvalidToken},
 	auth.ErrHeaderMalformed:       {AuthHeaderMalformed, "The authorization header is malformed", true},
 	auth.ErrQueryMalformed:        {AuthQueryParametersError, "Error parsing the query-string authentication parameters", true},
+	auth.ErrQueryNotSigned:        {AccessDenied, "There were query parameters present in the request which were not signed", true},
 	auth.ErrInvalidURI:            {code: InvalidURI},
 	auth.ErrMultipleAuth:          {InvalidArgument, "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified", false},
 	auth.ErrUnsupportedSignature:  {InvalidRequest, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.", false},
@@ -188,8 +189,11 @@ func typed(err error) *Error {
 		if errors.Is(expired, auth.ErrNotYetValid) {
 			message = "Request is not yet valid"
 		}
-		return AccessDenied.New(message, "X-Amz-Expires", strconv.FormatInt(expired.Seconds, 10),
-			"Expires", expired.Expires.UTC().Format(time.RFC3339), "ServerTime", expired.ServerTime.UTC().Format(time.RFC3339))
+		fields := []string{"Expires", expired.Expires.UTC().Format(time.RFC3339), "ServerTime", expired.ServerTime.UTC().Format(time.RFC3339)}
+		if expired.Seconds != 0 {
+			fields = append([]string{"X-Amz-Expires", strconv.FormatInt(expired.Seconds, 10)}, fields...)
+		}
+		return AccessDenied.New(message, fields...)
 	case errors.As(err, &region):
 		code, what := AuthHeaderMalformed, "The authorization header is malformed"
 		if region.Query {

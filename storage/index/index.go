@@ -34,7 +34,10 @@ type Options struct {
 	FS         pvfs.FS
 	Dir        string
 	CacheBytes int64 // block cache; 0 is 16 MiB
-	Logger     zerolog.Logger
+	// DiskFull is called when a write of the database finds the disk full;
+	// the write is tried once more when it returns. It may be nil.
+	DiskFull func()
+	Logger   zerolog.Logger
 }
 
 // VolumeStat counts the records of a volume that the index refers to. Bytes
@@ -80,8 +83,12 @@ func Open(o Options) (*Index, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = cacheBytes
 	}
+	fs := o.FS
+	if o.DiskFull != nil {
+		fs = pvfs.OnDiskFull(fs, o.DiskFull)
+	}
 	po := &pebble.Options{
-		FS: o.FS,
+		FS: fs,
 		// Memtables are taken out of the cache.
 		CacheSize:                   o.CacheBytes + memTables*memTableBytes,
 		MemTableSize:                memTableBytes,

@@ -252,7 +252,7 @@ func (c *crasher) maintain(now time.Time) {
 }
 
 // smallest are limits under which volumes roll after 2 MiB.
-func smallest() node.Limits { return node.Limits{VolumeSize: 1} }
+func smallest() node.Limits { return node.Limits{VolumeSize: 1, ScrubRate: -1} }
 
 func TestCrashPackedWrites(t *testing.T) {
 	t.Parallel()

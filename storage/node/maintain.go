@@ -83,6 +83,7 @@ func (n *Node) reclaim(ctx context.Context, pace *pacer) error {
 	if err := n.free(ctx); err != nil {
 		return err
 	}
+	n.keepBallast()
 	return n.rewrite(ctx, pace)
 }
 

@@ -8,6 +8,7 @@
 //	blobs/DDDDDD/...        larger shards, one file each
 //	blobs/tmp/...           files being written; removed at start
 //	index/                  where each shard is (holdfast/storage/index)
+//	ballast                 room for the index when the disk is full
 //
 // The formats are in holdfast/storage/volume. The index can be removed while
 // the node is closed; it is rebuilt from the volumes.

@@ -36,7 +36,8 @@ func (n *Node) open(ctx context.Context, id Identity) error {
 		return fmt.Errorf("node directory: %w", err)
 	}
 	var err error
-	n.index, err = index.Open(index.Options{FS: n.fs, Dir: n.path("index"), CacheBytes: n.limits.IndexCache, Logger: n.log})
+	n.index, err = index.Open(index.Options{FS: n.fs, Dir: n.path("index"), CacheBytes: n.limits.IndexCache,
+		Logger: n.log, DiskFull: n.dropBallast})
 	if err != nil {
 		return fmt.Errorf("%w; if it is damaged, remove %s: it is rebuilt from the volumes", err, n.path("index"))
 	}
@@ -45,7 +46,11 @@ func (n *Node) open(ctx context.Context, id Identity) error {
 			return err
 		}
 	}
-	return n.space.refresh(n)
+	if err := n.space.refresh(n); err != nil {
+		return err
+	}
+	n.keepBallast()
+	return nil
 }
 
 // recoverVolumes finds the volumes, indexes what the index has not got of

@@ -8,6 +8,7 @@ import (
 
 	pvfs "github.com/cockroachdb/pebble/v2/vfs"
 
+	"holdfast/internal/vfs"
 	"holdfast/storage"
 )
 
@@ -80,4 +81,42 @@ func (s *space) changed() { s.asked.Store(0) }
 func (s *space) full() {
 	s.free.Store(0)
 	s.changed()
+}
+
+// The ballast is a file that takes room and holds nothing. The reserve keeps
+// shards from filling the disk; when something else has, the ballast is
+// removed so that the index, and with it deletes, go on.
+const (
+	ballastName  = "ballast"
+	ballastBytes = 64 << 20
+)
+
+// dropBallast removes the ballast. It is called in the middle of an index
+// write.
+func (n *Node) dropBallast() {
+	err := n.fs.Remove(n.path(ballastName))
+	n.log.Error().AnErr("err", err).Msg("disk is full; ballast is removed so that deletes go on")
+}
+
+// keepBallast makes the ballast, again, once there is room.
+func (n *Node) keepBallast() {
+	path := n.path(ballastName)
+	if _, err := n.fs.Stat(path); err == nil || n.space.unknown.Load() || n.cfg.Reserve < 0 {
+		return
+	}
+	size := min(ballastBytes, n.space.total.Load()/200)
+	if n.space.refresh(n) != nil || n.space.free.Load() < 4*size {
+		return
+	}
+	f, err := n.fs.OpenFile(path, vfs.CreateNew)
+	if err != nil {
+		return
+	}
+	if err = f.Preallocate(0, size); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err != nil || cerr != nil {
+		n.log.Debug().AnErr("err", err).Msg("no ballast on this file system")
+		_ = n.fs.Remove(path)
+	}
 }

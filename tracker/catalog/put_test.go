@@ -22,6 +22,7 @@ type world struct {
 	now  int64
 	reqs uint64
 	ids  uint64
+	cmds [][]byte // all that with applied
 }
 
 func newWorld(t testing.TB) *world {
@@ -44,7 +45,9 @@ func (w *world) do(c catalog.Command) any {
 
 func (w *world) with(h catalog.Header, c catalog.Command) any {
 	w.t.Helper()
-	r, err := w.log.Apply(catalog.Encode(nil, h, c))
+	cmd := catalog.Encode(nil, h, c)
+	w.cmds = append(w.cmds, cmd)
+	r, err := w.log.Apply(cmd)
 	if err != nil {
 		w.t.Fatalf("%T: %v", c, err)
 	}
@@ -157,3 +160,25 @@ func BenchmarkPutInline4K(b *testing.B) {
 
 // blobRange is the range of all blobs.
 func (w *world) blobRange() storage.IDRange { return storage.IDRange{} }
+
+// BenchmarkPutAlone is a log entry with one command.
+func BenchmarkPutAlone(b *testing.B) {
+	w := newWorld(b)
+	id := w.bucket("b")
+	body := make([]byte, 4096)
+	cmds := make([][]byte, 64)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%64 == 0 {
+			b.StopTimer()
+			for i := range cmds {
+				r := &tracker.PutObject{Bucket: id, Key: fmt.Sprintf("key/%09d", n+i), Meta: meta(4096, i), Inline: body}
+				cmds[i] = catalog.Encode(nil, w.header(), catalog.Put{PutObject: r})
+			}
+			b.StartTimer()
+		}
+		if _, err := w.log.Apply(cmds[n%64]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

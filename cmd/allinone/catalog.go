@@ -2,7 +2,6 @@ package allinone
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -41,6 +40,7 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 	}
 	cat := service.NewCatalog(s.log, s.cfg.Clock)
 	cfg := service.Default()
+	cfg.Certain = true
 	if life := s.cfg.Tune.TicketLife; life > 0 {
 		cfg.TicketLife = life
 	}
@@ -95,17 +95,21 @@ func (s *Server) nameCatalog(ctx context.Context, cluster, incarnation string) e
 func (s *Server) meet(ctx context.Context) error {
 	m, err := s.svc.Status(ctx)
 	if err != nil {
-		if errors.Is(err, tracker.ErrUnavailable) {
-			s.cfg.Log.Error().Err(err).Msg("catalog has no majority: reads may work, writes do not; holdfast admin catalog alone goes on with one copy")
-			return nil
-		}
 		return err
 	}
 	if m.Map.Cluster != s.mu.layout.Cluster {
 		return fmt.Errorf("%w: the catalog is of cluster %s and the directories of %s", ErrRefused, m.Map.Cluster, s.mu.layout.Cluster)
 	}
 	s.followEpochs(m.Map)
-	return s.settleIncarnation(ctx, m)
+	if _, leads := s.log.LeaderEpoch(); !leads {
+		s.cfg.Log.Error().Msg("catalog has no majority: it serves reads only; if the other copy is lost for good: holdfast admin catalog alone --lost-for-good")
+		s.incarnation = m.Incarnation
+		return nil
+	}
+	if err := s.settleIncarnation(ctx, m); err != nil {
+		return err
+	}
+	return s.svc.Look(ctx)
 }
 
 // followEpochs tells each node its epoch, so that tickets of an older one are

@@ -238,11 +238,17 @@ func (s *Server) grow(ctx context.Context, sv *survey) error {
 		s.cfg.Log.Error().Strs("dirs", fresh).Msg("empty directories are left alone while a known one is missing; replace or forget that one first: holdfast admin disk replace")
 		return nil
 	}
+	if _, leads := s.log.LeaderEpoch(); !leads {
+		return nil
+	}
 	for _, d := range fresh {
 		if _, err := s.addNode(ctx, d); err != nil {
 			return err
 		}
 		s.cfg.Log.Info().Str("dir", d).Msg("directory added as a new node")
+	}
+	if err := s.spreadCatalog(ctx); err != nil {
+		s.cfg.Log.Error().Err(err).Msg("the catalog has fewer copies than the directories allow; restart to try again")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -57,10 +58,7 @@ func (s *Server) ReplaceDisk(ctx context.Context, dir string) error {
 		return err
 	}
 	s.cfg.Log.Info().Str("dir", dir).Uint32("old", uint32(old)).Uint32("new", uint32(m.Node)).Msg("directory replaced; it is being refilled")
-	if v := s.mu.layout.voterOf(old); v != nil {
-		return s.reseed(ctx, v.ID, m.Node, dir)
-	}
-	return nil
+	return s.spreadCatalog(ctx)
 }
 
 // ForgetDisk implements gateway.Operator.
@@ -74,10 +72,7 @@ func (s *Server) ForgetDisk(ctx context.Context, dir string) error {
 	if err := s.giveUp(ctx, old); err != nil {
 		return err
 	}
-	if v := s.mu.layout.voterOf(old); v != nil {
-		return s.moveVoter(ctx, v.ID)
-	}
-	return nil
+	return s.spreadCatalog(ctx)
 }
 
 // lost returns the node of a directory that is lost: not open, or stopped by
@@ -116,36 +111,69 @@ func (s *Server) voterLost(id string) bool {
 	return true
 }
 
-// reseed makes a new copy of the catalog in dir in the place of a lost one.
-func (s *Server) reseed(ctx context.Context, voter string, on storage.NodeID, dir string) error {
-	fresh := "voter-" + uuid.NewString()[:8]
+// spreadCatalog gives the catalog as many copies as the directories allow:
+// those on nodes that are gone are seeded again elsewhere, and missing ones
+// are added.
+func (s *Server) spreadCatalog(ctx context.Context) error {
+	for {
+		home := s.withoutVoter()
+		if home == nil {
+			break
+		}
+		old := ""
+		for _, v := range s.mu.layout.Voters {
+			if m := s.mu.layout.byNode(v.Node); m == nil || m.Gone {
+				old = v.ID
+			}
+		}
+		if old == "" && len(s.mu.layout.Voters) >= s.copies() {
+			return nil
+		}
+		if err := s.reseed(ctx, old, home.Node, home.Dir); err != nil {
+			return err
+		}
+	}
+	if live := len(s.nodes.all()); len(s.mu.layout.Voters) > live {
+		s.cfg.Log.Warn().Int("copies", len(s.mu.layout.Voters)).Int("directories", live).Msg("no directory is free for a lost copy of the catalog; add one")
+	}
+	return nil
+}
+
+// withoutVoter returns a live member whose directory has no copy of the
+// catalog, nil if there is none.
+func (s *Server) withoutVoter() *Member {
+	for i := range s.mu.layout.Nodes {
+		if m := &s.mu.layout.Nodes[i]; !m.Gone && s.nodes.get(m.Node) != nil && s.mu.layout.voterOf(m.Node) == nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// reseed makes a new copy of the catalog in dir, in the place of the voter
+// old, or beside the others if that is "".
+func (s *Server) reseed(ctx context.Context, old string, on storage.NodeID, dir string) error {
+	fresh := VoterPlace{ID: "voter-" + uuid.NewString()[:8], Node: on}
 	path := s.cfg.FS.PathJoin(dir, catalogDir)
 	if err := s.cfg.FS.RemoveAll(path); err != nil {
 		return err
 	}
-	if err := s.log.ReplaceVoter(ctx, voter, voterAt(fresh, s.cfg.FS, path)); err != nil {
-		return fmt.Errorf("seeding a copy of the catalog: %w", err)
-	}
+	// The layout names the new copy before it has a vote: a restart in between
+	// must not go without it.
 	next := s.mu.layout.next()
-	for i := range next.Voters {
-		if next.Voters[i].ID == voter {
-			next.Voters[i] = VoterPlace{ID: fresh, Node: on}
-		}
+	next.Voters = append(next.Voters, fresh)
+	if err := s.setLayout(next); err != nil {
+		return err
 	}
-	return s.setLayout(next)
-}
-
-// moveVoter seeds a copy of the catalog on a directory that has none, in the
-// place of one that is lost for good; without such a directory the group goes
-// on with one copy less to lose.
-func (s *Server) moveVoter(ctx context.Context, voter string) error {
-	for _, m := range s.mu.layout.Nodes {
-		if !m.Gone && s.nodes.get(m.Node) != nil && s.mu.layout.voterOf(m.Node) == nil {
-			return s.reseed(ctx, voter, m.Node, m.Dir)
-		}
+	gone := old
+	err := s.log.ReplaceVoter(ctx, old, voterAt(fresh.ID, s.cfg.FS, path))
+	if err != nil {
+		gone = fresh.ID
+		err = fmt.Errorf("seeding a copy of the catalog: %w", err)
 	}
-	s.cfg.Log.Warn().Str("voter", voter).Msg("no directory is free for a copy of the catalog; add one")
-	return nil
+	next = s.mu.layout.next()
+	next.Voters = slices.DeleteFunc(next.Voters, func(v VoterPlace) bool { return v.ID == gone })
+	return errors.Join(err, s.setLayout(next))
 }
 
 // GoOnAlone implements gateway.Operator.

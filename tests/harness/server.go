@@ -109,7 +109,7 @@ func Start(t testing.TB, o Options) *Server {
 // does not wait.
 func (s *Server) Launch() {
 	s.t.Helper()
-	args := []string{"server", "--address", s.Addr}
+	args := []string{"server", "--address", s.Addr, "--access-log", "off"}
 	if s.o.Scheme != "" {
 		args = append(args, "--scheme", s.o.Scheme)
 	}

@@ -106,6 +106,8 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, growt
 		case err == nil:
 		case errors.Is(err, tracker.ErrUncertain):
 			uncertain = true
+		case errors.Is(err, tracker.ErrUnavailable) && !uncertain:
+			return nil, err // there is no majority, and nothing was proposed
 		case errors.Is(err, tracker.ErrNotLeader), errors.Is(err, tracker.ErrUnavailable):
 		default:
 			return nil, err

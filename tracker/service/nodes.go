@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -200,6 +201,9 @@ func (s *Service) poll(ctx context.Context) {
 		}
 		api, err := s.nodes.Shards(n.ID)
 		if err != nil {
+			if s.cfg.Certain && errors.Is(err, storage.ErrOffline) {
+				s.absent(n.ID)
+			}
 			continue
 		}
 		wg.Go(func() {
@@ -213,6 +217,15 @@ func (s *Service) poll(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+}
+
+// absent notes that a node is certainly not there.
+func (s *Service) absent(id storage.NodeID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.mu.health[id]; h != nil {
+		h.heard = time.Time{}
+	}
 }
 
 // watchHealth moves nodes between active, suspect and down by what was heard
@@ -275,7 +288,7 @@ func (s *Service) judge(state tracker.NodeState, h *health, now time.Time) track
 
 // Status implements tracker.Administration.
 func (s *Service) Status(ctx context.Context) (*tracker.Status, error) {
-	st, err := s.current(ctx)
+	st, err := s.known(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (s *Service) RepairTicket(blob storage.BlobID, to storage.Grantee) storage.
 
 // Map implements tracker.Scheduler.
 func (s *Service) Map(ctx context.Context) (*tracker.Map, error) {
-	st, err := s.current(ctx)
+	st, err := s.known(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,10 @@ type Config struct {
 	SuspectAfter time.Duration // without a heartbeat
 	DownAfter    time.Duration // without a heartbeat
 	Poll         bool          // ask the nodes for their status; else they send it
-	RaiseEvery   time.Duration // how often catalog time and the fence are raised, or as often as tickets live
+	// Certain says that storage.Nodes knows every node there is: one that it
+	// calls offline is down at once, and not after DownAfter.
+	Certain    bool
+	RaiseEvery time.Duration // how often catalog time and the fence are raised, or as often as tickets live
 
 	// MaxStep bounds by how much the clock may run ahead of this process's
 	// monotonic time since it began to lead (SAFETY A9).
@@ -190,6 +193,28 @@ func (s *Service) current(ctx context.Context) (*state, error) {
 	return s.reload(ctx)
 }
 
+// known returns the state as last known. Where nobody leads and none is known
+// yet it is read: the last of two copies of a catalog still serves reads.
+func (s *Service) known(ctx context.Context) (*state, error) {
+	st, err := s.current(ctx)
+	if fault.KindOf(err) != fault.NotLeader {
+		return st, err
+	}
+	if st := s.state.Load(); st != nil {
+		return st, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, err := s.rows.Cluster(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's rows: %w", err)
+	}
+	if _, ok := s.lead.LeaderEpoch(); ok {
+		return s.reload(ctx)
+	}
+	return s.publish(0, c), nil
+}
+
 // reload reads the registry and publishes the map. s.mu is held.
 func (s *Service) reload(ctx context.Context) (*state, error) {
 	term, ok := s.lead.LeaderEpoch()
@@ -268,10 +293,7 @@ func (s *Service) beat(ctx context.Context, raised *time.Time) error {
 		}
 		return err
 	}
-	if s.cfg.Poll {
-		s.poll(ctx)
-	}
-	err := s.watchHealth(ctx)
+	err := s.look(ctx)
 	if now := s.clk.Now(); raised.IsZero() || now.Sub(*raised) >= min(s.cfg.RaiseEvery, s.cfg.TicketLife) {
 		if rerr := s.Raise(ctx); rerr != nil {
 			return errors.Join(err, rerr)
@@ -279,4 +301,25 @@ func (s *Service) beat(ctx context.Context, raised *time.Time) error {
 		*raised = now
 	}
 	return err
+}
+
+// look brings the nodes' states up to date.
+func (s *Service) look(ctx context.Context) error {
+	if s.cfg.Poll {
+		s.poll(ctx)
+	}
+	return s.watchHealth(ctx)
+}
+
+// Look brings the nodes' states up to date now, and not at the next beat:
+// before a server answers, so that it does not place data on what is not
+// there. It does nothing where this process does not lead.
+func (s *Service) Look(ctx context.Context) error {
+	if _, err := s.current(ctx); err != nil {
+		if fault.KindOf(err) == fault.NotLeader {
+			return nil
+		}
+		return err
+	}
+	return s.look(ctx)
 }

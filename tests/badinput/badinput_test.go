@@ -65,19 +65,27 @@ func head(r *http.Request, length int64) []byte {
 // patience bounds every exchange over a raw connection.
 const patience = 90 * time.Second
 
-// exchange sends wire on a connection of its own, ends the sending side (or
-// resets the connection), and returns what the server answered: nil where it
-// closed without an answer.
-func exchange(t testing.TB, s *harness.Server, wire []byte, reset bool) *harness.Answer {
+// ending is how a client ends its sending.
+type ending int
+
+const (
+	finish ending = iota // at once: to the server the client is gone
+	reset                // the connection is reset, no answer is read
+	wait                 // only after a while without an answer
+)
+
+// exchange sends wire on a connection of its own, ends the sending side, and
+// returns what the server answered: nil where it closed without an answer.
+func exchange(t testing.TB, s *harness.Server, wire []byte, end ending) *harness.Answer {
 	t.Helper()
-	a, err := tryExchange(t.Context(), s.Addr, wire, reset)
+	a, err := tryExchange(t.Context(), s.Addr, wire, end)
 	if err != nil {
 		t.Error(err)
 	}
 	return a
 }
 
-func tryExchange(ctx context.Context, addr string, wire []byte, reset bool) (*harness.Answer, error) {
+func tryExchange(ctx context.Context, addr string, wire []byte, end ending) (*harness.Answer, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -89,10 +97,12 @@ func tryExchange(ctx context.Context, addr string, wire []byte, reset bool) (*ha
 		return nil, err
 	}
 	_, sent := tcp.Write(wire) // a server that refuses early may close before it has read all
-	if reset {
+	switch {
+	case end == reset:
 		return nil, tcp.SetLinger(0)
-	}
-	if sent == nil {
+	case end == wait:
+		defer time.AfterFunc(700*time.Millisecond, func() { _ = tcp.CloseWrite() }).Stop()
+	case sent == nil:
 		_ = tcp.CloseWrite()
 	}
 	return answer(tcp)

@@ -256,7 +256,7 @@ func formMatrix(t *testing.T, s *harness.Server) {
 		f := newForm("matrix", "form-"+url.QueryEscape(name), []byte("never"))
 		spoil(f)
 		r, body := f.wire(t, s)
-		refused(t, "form with "+name, exchange(t, s, append(head(r, int64(len(body))), body...), false), false)
+		refused(t, "form with "+name, exchange(t, s, append(head(r, int64(len(body))), body...), wait), false)
 		s.Raw().Must(t, 404, "HEAD", harness.Path("matrix", f.key), "", nil)
 	}
 	s.Raw().Must(t, 404, "HEAD", "/matrix/another", "", nil)

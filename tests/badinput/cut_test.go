@@ -70,13 +70,13 @@ func cutBodies(t *testing.T, o harness.Options, rng *rand.Rand) {
 			wholeUpload(t, s, &modes[i], data)
 			for n := range cutsEach {
 				u := cutUpload(t, s, &modes[i], data, n, id)
-				at, reset := cutAt(rng, u, n), n%2 == 1
-				work = append(work, func() { cut(t, s, u, at, reset) })
+				at, end := cutAt(rng, u, n), ending(n%2)
+				work = append(work, func() { cut(t, s, u, at, end) })
 			}
 			if modes[i].whole {
 				short := modes[i].recut(t, s, fmt.Sprintf("/cut/short-%s-%d", modes[i].name, size), data, 1+rng.IntN(len(data)-1))
 				name := fmt.Sprintf("%s of %d bytes cut and made to agree", modes[i].name, size)
-				work = append(work, func() { refused(t, name, exchange(t, s, short, false), true) })
+				work = append(work, func() { refused(t, name, exchange(t, s, short, wait), true) })
 			}
 		}
 		work = append(work, cutForms(t, s, rng, data)...)
@@ -113,9 +113,9 @@ func cutAt(rng *rand.Rand, u *upload, n int) int {
 	return u.head + rng.IntN(len(u.wire)-u.head)
 }
 
-func cut(t *testing.T, s *harness.Server, u *upload, at int, reset bool) {
+func cut(t *testing.T, s *harness.Server, u *upload, at int, end ending) {
 	what := fmt.Sprintf("%s, cut after %d of %d bytes", u.name, at-u.head, len(u.wire)-u.head)
-	refused(t, what, exchange(t, s, u.wire[:at], reset), true)
+	refused(t, what, exchange(t, s, u.wire[:at], end), true)
 }
 
 // wholeUpload sends a mode's upload uncut, to know that the mode is right.
@@ -123,9 +123,12 @@ func wholeUpload(t *testing.T, s *harness.Server, m *mode, data []byte) {
 	t.Helper()
 	path := fmt.Sprintf("/whole/%s-%d", m.name, len(data))
 	r, body, length := m.wire(t, s, "PUT", path, "", data)
-	a := exchange(t, s, append(head(r, length), body...), false)
-	if a == nil || a.Status != http.StatusOK {
-		t.Fatalf("%s of %d bytes, uncut: %+v", m.name, len(data), a)
+	a := exchange(t, s, append(head(r, length), body...), wait)
+	if a == nil {
+		t.Fatalf("%s of %d bytes, uncut: no answer", m.name, len(data))
+	}
+	if a.Status != http.StatusOK {
+		t.Fatalf("%s of %d bytes, uncut: %d %.600s", m.name, len(data), a.Status, a.Body)
 	}
 	if got := s.Raw().Must(t, 200, "GET", path, "", nil); !bytes.Equal(got.Body, data) {
 		t.Fatalf("%s of %d bytes, uncut: reads back other bytes", m.name, len(data))
@@ -134,20 +137,20 @@ func wholeUpload(t *testing.T, s *harness.Server, m *mode, data []byte) {
 
 func cutForms(t *testing.T, s *harness.Server, rng *rand.Rand, data []byte) (work []func()) {
 	r, body := newForm("whole", fmt.Sprintf("form-%d", len(data)), data).wire(t, s)
-	if a := exchange(t, s, append(head(r, int64(len(body))), body...), false); a == nil || a.Status/100 != 2 {
+	if a := exchange(t, s, append(head(r, int64(len(body))), body...), wait); a == nil || a.Status/100 != 2 {
 		t.Fatalf("form of %d bytes, uncut: %+v", len(data), a)
 	}
 	for n := range cutsEach {
 		r, body := newForm("cut", fmt.Sprintf("form-%d-%d", len(data), n), data).wire(t, s)
 		h := head(r, int64(len(body)))
 		u := &upload{name: fmt.Sprintf("form of %d bytes", len(data)), wire: append(h, body...), head: len(h)}
-		at, reset := cutAt(rng, u, n), n%2 == 1
-		work = append(work, func() { cut(t, s, u, at, reset) })
+		at, end := cutAt(rng, u, n), ending(n%2)
+		work = append(work, func() { cut(t, s, u, at, end) })
 	}
 	r, body = newForm("cut", fmt.Sprintf("form-short-%d", len(data)), data).wire(t, s)
 	body = body[:len(body)-1-rng.IntN(len(data))-len(boundary)]
 	short := append(head(r, int64(len(body))), body...)
-	return append(work, func() { refused(t, "form cut and made to agree", exchange(t, s, short, false), true) })
+	return append(work, func() { refused(t, "form cut and made to agree", exchange(t, s, short, wait), true) })
 }
 
 func startUpload(t *testing.T, r *harness.Raw, path string) string {

@@ -22,7 +22,6 @@ var documents = map[string]string{
 	"text behind":       "<Delete><Object><Key>a</Key></Object></Delete>behind",
 	"two roots":         "<Delete><Object><Key>a</Key></Object></Delete><Delete/>",
 	"bad UTF-8":         "<Delete><Object><Key>\xff\xfe</Key></Object></Delete>",
-	"NUL":               "<Delete><Object><Key>\x00</Key></Object></Delete>",
 	"bad reference":     "<Delete><Object><Key>&nothing;</Key></Object></Delete>",
 	"bad number":        "<Delete><Object><Key>&#x110000;</Key></Object></Delete>",
 	"entity bomb":       `<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">]><Delete><Object><Key>&c;</Key></Object></Delete>`,
@@ -30,7 +29,6 @@ var documents = map[string]string{
 	"deep":              strings.Repeat("<a>", 200_000),
 	"many attributes":   "<Delete " + strings.Repeat(`a="" `, 50_000) + "></Delete",
 	"UTF-16":            "\xff\xfe<\x00D\x00e\x00l\x00e\x00t\x00e\x00/\x00>\x00",
-	"unknown encoding":  `<?xml version="1.0" encoding="EBCDIC"?><Delete><Object><Key>a</Key></Object></Delete>`,
 	"JSON":              `{"Delete":{"Object":[{"Key":"a"}]}}`,
 	"binary":            "\x00\x01\x02\x03\x04",
 	"comment for ever":  "<Delete><!--" + strings.Repeat("-", 1000),
@@ -86,7 +84,7 @@ func TestMalformedRequests(t *testing.T) {
 		{"GET", "/bad/object", "partNumber=x"}, {"GET", "/bad/upload", "uploadId=" + id + "&max-parts=-1"},
 		{"GET", "/bad/upload", "uploadId=garbage"}, {"DELETE", "/bad/upload", "uploadId=%ff"}, {"DELETE", "/bad/upload", "uploadId="},
 		{"PUT", "/bad/upload", part("0")}, {"PUT", "/bad/upload", part("10001")}, {"PUT", "/bad/upload", part("-1")}, {"PUT", "/bad/upload", part("x")},
-		{"PUT", "/bad/upload", "uploadId=" + id}, {"PUT", "/bad/upload", "partNumber=1"}, {"PUT", "/bad/other", part("1")},
+		{"PUT", "/bad/upload", "uploadId=" + id}, {"PUT", "/bad/other", part("1")},
 		{"PUT", "/bad/" + strings.Repeat("k", 1025), ""}, {"PUT", "/bad/%ff%fe", ""}, {"PUT", "/UPPER", ""}, {"PUT", "/a", ""},
 		{"PUT", "/192.168.1.1", ""}, {"PUT", "/" + strings.Repeat("b", 64), ""}, {"PUT", "/bad..name", ""}, {"PUT", "//object", ""},
 		{"PATCH", "/bad/object", ""}, {"TRACE", "/bad/object", ""}, {"BREW", "/bad", ""},
@@ -159,6 +157,7 @@ func rawGarbage(t *testing.T, s *harness.Server) {
 	}
 	trailer := "0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
 	for name, wire := range map[string][]byte{
+		"no length at all":      text(signed(nil), "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n"),
 		"TLS hello":             []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)),
 		"no HTTP":               bytes.Repeat([]byte{0x80, 0x00, 0x0a}, 1000),
 		"one line for ever":     bytes.Repeat([]byte("a"), 1<<20),
@@ -193,7 +192,7 @@ func rawGarbage(t *testing.T, s *harness.Server) {
 		"decoded overflow":      chunked("99999999999999999999", "5\r\n12345\r\n"+trailer),
 		"decoded missing":       chunked("", "5\r\n12345\r\n"+trailer),
 	} {
-		a, err := tryExchange(t.Context(), s.Addr, wire, false)
+		a, err := tryExchange(t.Context(), s.Addr, wire, wait)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -230,7 +229,7 @@ func mutations(t *testing.T, s *harness.Server) {
 			}
 		}
 		work = append(work, func() {
-			a := exchange(t, s, wire, false)
+			a := exchange(t, s, wire, wait)
 			if a != nil && (a.Status >= 500 && a.Status != http.StatusNotImplemented && a.Status != http.StatusHTTPVersionNotSupported) {
 				t.Errorf("seed %d, mutant %d: status %d: %.200s", seed, i, a.Status, a.Body)
 			}

@@ -40,12 +40,6 @@ var modes = []mode{
 		signer.Sign(r, sigv4.UnsignedPayload, time.Now())
 		return r, data, int64(len(data))
 	}},
-	{"unsigned-te", false, func(t testing.TB, s *harness.Server, method, path, query string, data []byte) (*http.Request, []byte, int64) {
-		r := request(t, s, method, path, query)
-		signer.Sign(r, sigv4.UnsignedPayload, time.Now())
-		r.Header.Set("Transfer-Encoding", "chunked")
-		return r, transferChunks(data), -1
-	}},
 	{"presigned", false, func(t testing.TB, s *harness.Server, method, path, query string, data []byte) (*http.Request, []byte, int64) {
 		r := request(t, s, method, path, query)
 		r.URL = signer.Presign(r, time.Hour, time.Now())

@@ -73,17 +73,17 @@ func (r *rig) verify(when string) {
 func (r *rig) found() float64 { return harness.Sum(r.Metrics(), "holdfast_node_bad_shards_total") }
 
 // healed waits until the scrubber has found at least n bad shards since
-// before, and then finds no more, and repair has nothing to do.
+// before, and repair has had nothing to do for several of its passes. The bad
+// ones stay on disk, and are found, until their grace is over.
 func (r *rig) healed(before float64, n int) {
 	r.t.Helper()
 	harness.Until(r.t, 30*time.Second, fmt.Sprintf("the scrubber finds %d bad shards", n), func() bool { return r.found()-before >= float64(n) })
-	last, since := r.found(), time.Now()
+	since := time.Now()
 	harness.Until(r.t, 60*time.Second, "repair", func() bool {
-		st := r.Status()
-		if now := r.found(); now != last || st.BlobsBelow != 0 || st.Queues["repair"].Length != 0 {
-			last, since = now, time.Now()
+		if st := r.Status(); st.BlobsBelow != 0 || st.Queues["repair"].Length != 0 {
+			since = time.Now()
 		}
-		return time.Since(since) > 8*scrubEvery
+		return time.Since(since) > 5*scrubEvery
 	})
 }
 
@@ -93,6 +93,16 @@ type place struct {
 	path   string
 	offset int64
 	packed bool
+}
+
+// newest leaves out the shards that a repair has taken the place of.
+func newest(all []harness.StoredShard) []harness.StoredShard {
+	key := func(s harness.StoredShard) string { return fmt.Sprintf("%s/%d", s.Info.ID.Blob, s.Info.ID.Index) }
+	gens := map[string]uint32{}
+	for _, s := range all {
+		gens[key(s)] = max(gens[key(s)], s.Info.ID.Gen)
+	}
+	return slices.DeleteFunc(all, func(s harness.StoredShard) bool { return s.Info.ID.Gen != gens[key(s)] })
 }
 
 // places finds every shard of a stopped server in the files on disk.
@@ -112,7 +122,7 @@ func (r *rig) places() (out []place) {
 			}
 		}
 	}
-	for _, s := range harness.StoredShards(r.t, r.Dirs[0]) {
+	for _, s := range newest(harness.StoredShards(r.t, r.Dirs[0])) {
 		at := place{shard: s}
 		for path, data := range files {
 			if !strings.HasPrefix(path, s.Dir+string(filepath.Separator)) {

@@ -63,7 +63,8 @@ func (c *Catalog) Do(ctx context.Context, m tracker.Mutation, cmd catalog.Comman
 	if m.RequestID == (tracker.RequestID{}) {
 		m.RequestID = newRequestID()
 	}
-	if m.NotAfter == 0 {
+	own := m.NotAfter == 0
+	if own {
 		m.NotAfter = c.clk.Now().Add(patience).UnixMilli()
 	}
 	hint := 256
@@ -72,7 +73,7 @@ func (c *Catalog) Do(ctx context.Context, m tracker.Mutation, cmd catalog.Comman
 	}
 	at, notAfter := c.stamp(m.NotAfter)
 	h := catalog.Header{At: at, Request: m.RequestID, NotAfter: notAfter}
-	return c.propose(ctx, catalog.Encode(make([]byte, 0, hint), h, cmd), m.NotAfter, growth)
+	return c.propose(ctx, catalog.Encode(make([]byte, 0, hint), h, cmd), m.NotAfter, own, growth)
 }
 
 // stamp returns the time of a command and its NotAfter, both by catalog time,
@@ -84,8 +85,9 @@ func (c *Catalog) stamp(notAfter int64) (at, until int64) {
 	return at, at + min(notAfter-now, catalog.MaxPatience)
 }
 
-// propose does Do for an encoded command.
-func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, growth bool) (any, error) {
+// propose does Do for an encoded command. own says that notAfter is this
+// package's, to be set again where a command came too late and did nothing.
+func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, own, growth bool) (any, error) {
 	uncertain := false
 	for pause, tries := firstPause, 0; ; tries++ {
 		r, err := c.log.Propose(ctx, cmd, growth)
@@ -98,6 +100,9 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, growt
 				return nil, refusal
 			}
 			// The catalog looks for an earlier attempt first, so none was applied.
+			if own && !uncertain {
+				notAfter = c.clk.Now().Add(patience).UnixMilli()
+			}
 			if tries > 3 || c.clk.Now().UnixMilli() > notAfter || c.learnTime(ctx) != nil {
 				return nil, gaveUp(uncertain, refusal)
 			}

@@ -31,8 +31,9 @@ type postForm struct {
 // readPostForm reads the fields of a multipart/form-data body up to the part
 // named "file", which must come last; what follows it is ignored, as S3 does
 // (sigv4-UsingHTTPPOST, "POST form fields"). The memory used is bounded by
-// maxFormBytes whatever is sent. Reading file to io.EOF proves that the
-// body's boundary came.
+// maxFormBytes whatever is sent. Reading file to io.EOF proves that its
+// boundary came, and body to its end after it: a body that tells its end apart
+// from a cut, as sigv4.Body does, has then come whole.
 func readPostForm(contentType string, body io.Reader) (*postForm, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	switch {
@@ -55,7 +56,7 @@ func readPostForm(contentType string, body io.Reader) (*postForm, error) {
 		name := strings.ToLower(part.FormName())
 		if name == "file" {
 			form.filename = part.FileName()
-			form.file = &formFile{part: part}
+			form.file = &formFile{part: part, body: body}
 			limited.left = -1
 			return form, nil
 		}
@@ -123,13 +124,23 @@ func (l *formLimit) Read(p []byte) (int, error) {
 }
 
 // formFile is the file's bytes. A body that ends before the boundary is
-// incomplete.
-type formFile struct{ part *multipart.Part }
+// incomplete, and so is one that ends behind it but before its announced
+// length.
+type formFile struct {
+	part *multipart.Part
+	body io.Reader // what part is read from
+}
 
-// Read implements io.Reader.
+// Read implements io.Reader. What the multipart reader has read ahead of the
+// boundary is the body's too, and an error that it met there comes again.
 func (f *formFile) Read(p []byte) (int, error) {
 	n, err := f.part.Read(p)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case err == io.EOF:
+		if _, rest := io.Copy(io.Discard, f.body); rest != nil {
+			err = rest
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = fmt.Errorf("form file: %w", auth.ErrIncompleteBody)
 	}
 	return n, err

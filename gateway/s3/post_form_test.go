@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"holdfast/auth"
+	"holdfast/auth/sigv4"
 )
 
 const formType = `multipart/form-data; boundary=xyz`
@@ -87,6 +88,34 @@ func TestReadPostFormRefuses(t *testing.T) {
 		}
 		if _, err = io.ReadAll(f.file); !errors.Is(err, auth.ErrIncompleteBody) {
 			t.Errorf("cut at %d of %d: got %v", cut, len(whole), err)
+		}
+	}
+}
+
+// TestPostFormToItsEnd: the boundary behind the file is not the end of the
+// body, and a body that ends before its announced length is not the form that
+// the client sent.
+func TestPostFormToItsEnd(t *testing.T) {
+	t.Parallel()
+	whole := form("key", "k", "file", "data")
+	for name, tail := range map[string]string{"nothing": "", "little": "epilogue", "more than is read ahead": strings.Repeat("x", 1<<20)} {
+		body := whole + tail
+		for _, missing := range []int{0, 1, 2, len(tail) / 2, len(tail) + len("--\r\n")} {
+			src := strings.NewReader(body[:len(body)-missing])
+			var want error
+			if missing > 0 {
+				want = auth.ErrIncompleteBody
+			}
+			f, err := readPostForm(formType, sigv4.NewBody(src, &sigv4.Result{DecodedLength: -1}, int64(len(body))))
+			if err == nil {
+				_, err = io.ReadAll(f.file)
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%s behind, %d bytes missing: got %v, want %v", name, missing, err, want)
+			}
+			if err == nil && (src.Len() > 0 || f.file.Finish() != nil) {
+				t.Errorf("%s behind: %d bytes were not read", name, src.Len())
+			}
 		}
 	}
 }

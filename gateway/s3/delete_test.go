@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/auth/sigv4"
+	"holdfast/gateway/s3err"
 )
 
 // sigSign signs a request without looking at its body.
@@ -88,6 +89,42 @@ func TestParseDelete(t *testing.T) {
 		"<Delete><Object><Key>a</Key></Object></Delete>x", "<a:Delete><Object><Key>a</Key></Object></b:Delete>", strings.Repeat("<Delete>", 100000)} {
 		if _, err := parseDelete([]byte(doc)); err == nil {
 			t.Errorf("%.80q is taken", doc)
+		}
+	}
+}
+
+// TestXMLCharacters: what is no character of XML 1.0 (section 2.2) is refused
+// wherever it stands as it is, and taken as a reference, since keys may hold
+// it.
+func TestXMLCharacters(t *testing.T) {
+	t.Parallel()
+	var bad, good []string
+	for r := range rune(0x20) {
+		if r != '\t' && r != '\n' && r != '\r' {
+			bad = append(bad, string(r))
+		}
+	}
+	bad = append(bad, "\ufffe", "\uffff")
+	good = append(good, "\t", "\n", " ", "\x7f", "\u0085", "\ud7ff", "\ue000", "\uff21", "\uffef", "\ufffd", "\U00010000", "\U0010ffff")
+	for _, c := range bad {
+		for _, doc := range []string{"<Delete><Object><Key>a%s</Key></Object></Delete>", "<Delete><Object><Key><![CDATA[%s]]></Key></Object></Delete>",
+			"<Delete a=\"%s\"><Object><Key>a</Key></Object></Delete>", "<Delete><!--%s--><Object><Key>a</Key></Object></Delete>"} {
+			if _, err := parseDelete(fmt.Appendf(nil, doc, c)); code(err) != s3err.MalformedXML {
+				t.Errorf("%q in %s: got %v", c, doc, err)
+			}
+			if err := parseXML(fmt.Appendf(nil, doc, c), new(struct{ XMLName xml.Name })); code(err) != s3err.MalformedXML {
+				t.Errorf("%q in %s by the standard library: got %v", c, doc, err)
+			}
+		}
+		r, err := parseDelete(fmt.Appendf(nil, "<Delete><Object><Key>a&#%d;</Key></Object></Delete>", []rune(c)[0]))
+		if err != nil || r.entries[0].Key != "a"+c {
+			t.Errorf("reference to %q: %v", c, err)
+		}
+	}
+	for _, c := range good {
+		r, err := parseDelete(fmt.Appendf(nil, "<Delete><Object><Key>a%s</Key></Object></Delete>", c))
+		if err != nil || r.entries[0].Key != "a"+c {
+			t.Errorf("%q: %v", c, err)
 		}
 	}
 }

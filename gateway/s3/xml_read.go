@@ -57,6 +57,9 @@ func (c *call) readXML(limit int64, into any) error {
 // parseXML parses one document. Anything after its root is an error, and so
 // is a document type, which could define entities.
 func parseXML(doc []byte, into any) error {
+	if !xmlCharacters(doc) {
+		return errMalformedXML("")
+	}
 	d := xml.NewDecoder(bytes.NewReader(doc))
 	if err := d.Decode(into); err != nil {
 		return errMalformedXML("")

@@ -41,10 +41,22 @@ const maxXMLDepth = 32
 // newXMLScanner returns a scanner of a whole document.
 func newXMLScanner(doc []byte) (*xmlScanner, error) {
 	doc = bytes.TrimPrefix(doc, []byte("\xef\xbb\xbf"))
-	if !utf8.Valid(doc) {
+	if !utf8.Valid(doc) || !xmlCharacters(doc) {
 		return nil, errMalformedXML("")
 	}
 	return &xmlScanner{b: doc}, nil
+}
+
+// xmlCharacters reports whether valid UTF-8 has only the characters of XML 1.0
+// (section 2.2): of the control characters below the space only white space,
+// and neither U+FFFE nor U+FFFF.
+func xmlCharacters(doc []byte) bool {
+	for _, c := range doc {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
+			return false
+		}
+	}
+	return !bytes.Contains(doc, []byte("\ufffe")) && !bytes.Contains(doc, []byte("\uffff"))
 }
 
 // next returns the next token; the last is xmlEOF. Errors are MalformedXML.

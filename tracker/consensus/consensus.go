@@ -1,6 +1,9 @@
 // Package consensus replicates commands: hashicorp/raft over Pebble. It owns
 // the voters, their logs and their state stores, and knows nothing of what a
-// command means. Raft's types stay in this package.
+// command means. Raft's types stay in this package and in raftlog.
+//
+// On disk a voter's directory holds log (see raftlog), state (the state store,
+// named state-N after a state was taken over in band) and ballast.
 package consensus
 
 import (

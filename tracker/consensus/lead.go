@@ -11,7 +11,7 @@ import (
 )
 
 // leaderPatience bounds how long a call waits for a leader.
-const leaderPatience = 10 * time.Second
+const leaderPatience = 5 * time.Second
 
 // leader returns the voter that serves. It waits while one can be elected:
 // tracker.ErrNotLeader after that, tracker.ErrUnavailable at once where there

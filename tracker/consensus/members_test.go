@@ -257,3 +257,35 @@ func TestForeignAndMissing(t *testing.T) {
 		t.Fatal("opened another cluster's catalog")
 	}
 }
+
+// Close ends a change of membership, at whatever point, and the group can be
+// opened again and the change made.
+func TestCloseWhileReplacing(t *testing.T) {
+	t.Parallel()
+	for delay := range 12 {
+		t.Run(fmt.Sprint(delay), func(t *testing.T) {
+			t.Parallel()
+			cfg := group(t, 3, oneFS(vfs.NewMem()))
+			all := cfg.Voters
+			cfg.Voters, cfg.Bootstrap = all[:2], true
+			l := mustOpen(t, cfg)
+			fill(t, l, "a", 20)
+			done := make(chan error, 1)
+			go func() { done <- l.ReplaceVoter(context.Background(), "", all[2]) }()
+			<-time.After(time.Duration(delay*delay) * 200 * time.Microsecond)
+			mustClose(t, l)
+			t.Logf("replace: %v", <-done)
+			cfg.Voters, cfg.Bootstrap = all, false
+			l = mustOpen(t, cfg)
+			defer mustClose(t, l)
+			checkFilled(t, l, "a", 20)
+			for _, id := range l.Status().Empty {
+				if err := l.ReplaceVoter(context.Background(), id, all[2]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fill(t, l, "b", 20)
+			checkEqual(t, l)
+		})
+	}
+}

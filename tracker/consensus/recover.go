@@ -19,8 +19,11 @@ import (
 // must say that this is accepted. The caller then makes a new incarnation of
 // the cluster. An error leaves the group without service; open it again.
 func (l *Local) RecoverAlone(ctx context.Context, force bool) error {
-	l.admin.Lock()
-	defer l.admin.Unlock()
+	ctx, cancel, err := l.administer(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	if err := l.recoverAlone(ctx, force); err != nil {
 		return fmt.Errorf("consensus: recover alone: %w", err)
 	}
@@ -54,6 +57,7 @@ func (l *Local) recoverAlone(ctx context.Context, force bool) error {
 	if err := l.dismiss(ctx, best, reason); err != nil {
 		return err
 	}
+	l.parts.keep = 0
 	w := newVoter(best.Voter, best.machine, l.parts, l.voterFailed)
 	conf, err := l.reopenAlone(w)
 	close(w.opened)

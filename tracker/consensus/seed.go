@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"holdfast/tracker"
 	"holdfast/tracker/consensus/raftlog"
 )
 
@@ -23,12 +24,31 @@ func (l *Local) ReplaceVoter(ctx context.Context, old string, v Voter) error {
 	if err := v.validate(); err != nil {
 		return err
 	}
-	l.admin.Lock()
-	defer l.admin.Unlock()
+	ctx, cancel, err := l.administer(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	if err := l.replace(ctx, old, v); err != nil {
 		return fmt.Errorf("consensus: replace voter %q by %q: %w", old, v.ID, err)
 	}
 	return nil
+}
+
+// administer enters a change of membership; ctx ends with Close as well.
+func (l *Local) administer(ctx context.Context) (context.Context, func(), error) {
+	l.admin.Lock()
+	if l.ctx.Err() != nil {
+		l.admin.Unlock()
+		return nil, nil, fmt.Errorf("%w: closed", tracker.ErrUnavailable)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(l.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		l.admin.Unlock()
+	}, nil
 }
 
 func (l *Local) replace(ctx context.Context, old string, v Voter) error {
@@ -176,7 +196,7 @@ func (l *Local) copyTo(ctx context.Context, src *voter, h *handle, w *voter) err
 	if err := errors.Join(h.Checkpoint(dir), ctx.Err()); err != nil {
 		return err
 	}
-	if err := copyState(src.FS, dir, w.FS, w.path(w.id.State)); err != nil {
+	if err := copyState(ctx, src.FS, dir, w.FS, w.path(w.id.State)); err != nil {
 		return err
 	}
 	if err := errors.Join(syncDir(w.FS, w.Dir), ctx.Err()); err != nil {
@@ -203,6 +223,12 @@ func (l *Local) join(ctx context.Context, old string, leaver, w *voter) error {
 	l.mu.voters = slices.DeleteFunc(l.mu.voters, func(x *voter) bool { return (x.ID == w.ID || x.ID == old) && !x.runs() })
 	l.mu.voters = append(l.mu.voters, w)
 	l.mu.Unlock()
+	l.parts.keep = l.cfg.KeepBytes // from now on there are others to catch up
+	for _, x := range l.voters() {
+		if x.store != nil {
+			x.store.Keep(l.parts.keep)
+		}
+	}
 	l.run(w)
 	stays := leaver != nil && leaver.runs()
 	err := l.remove(ctx, func(s raft.Server) bool { return s.Suffrage != raft.Voter || voterOf(s.ID) == old && !stays })

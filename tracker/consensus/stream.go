@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -186,12 +187,25 @@ type onlyWriter struct{ io.Writer }
 
 // copyState copies a checkpoint's files to dir of another file system. They
 // are durable on nil.
-func copyState(from vfs.FS, src string, to vfs.FS, dir string) error {
+func copyState(ctx context.Context, from vfs.FS, src string, to vfs.FS, dir string) error {
 	s, err := newStream(from, src)
 	if err != nil {
 		return err
 	}
-	return errors.Join(receive(s, to, dir), s.closeFiles())
+	return errors.Join(receive(&ctxReader{ctx, s}, to, dir), s.closeFiles())
+}
+
+// ctxReader ends with its context.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *ctxReader) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(b)
 }
 
 // makeDir makes dir and its parents, durably.

@@ -273,10 +273,16 @@ func (v *voter) start(p *parts) error {
 		r   *raft.Raft
 		err error
 	}
-	ch := make(chan result, 1)
+	ch := make(chan result, 2)
 	go func() {
-		// The guard ends this goroutine on an I/O error.
-		defer func() { ch <- result{nil, errors.Join(errStopped, v.cause())} }()
+		// The guard ends this goroutine on an I/O error, and Raft panics over
+		// a log with a hole.
+		defer func() {
+			if p := recover(); p != nil {
+				ch <- result{nil, fmt.Errorf("log cannot be read: %v", p)}
+			}
+			ch <- result{nil, errors.Join(errStopped, v.cause())}
+		}()
 		r, err := raft.NewRaft(conf, v.fsm, v.guard, v.guard, v.snaps, v.trans)
 		ch <- result{r, err}
 	}()

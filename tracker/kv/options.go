@@ -20,15 +20,16 @@ type Cache = pebble.Cache
 const (
 	defaultCache    = 32 << 20
 	defaultMemTable = 16 << 20
-	// memTables is how many memtables a store may hold before writes wait.
-	memTables = 4
+	// memTables is how many memtables a store may hold before writes wait, and
+	// usualMemTables how many it holds.
+	memTables, usualMemTables = 4, 2
 )
 
 // NewCache returns a cache of the given size in bytes for a number of stores
 // with memtables of the default size. Pebble takes the memory of memtables
 // out of the cache, so that much is added: else a busy store caches nothing.
 func NewCache(bytes int64, stores int) *Cache {
-	return pebble.NewCache(bytes + int64(stores)*memTables*defaultMemTable)
+	return pebble.NewCache(bytes + int64(stores)*usualMemTables*defaultMemTable)
 }
 
 // Options says how a Store is opened. The zero value is usable.
@@ -73,7 +74,7 @@ func (o Options) pebble(s *Store) *pebble.Options {
 	p := &pebble.Options{
 		FS:                          s.fs,
 		Cache:                       o.Cache,
-		CacheSize:                   or(o.CacheBytes, defaultCache) + memTables*memTable,
+		CacheSize:                   or(o.CacheBytes, defaultCache) + usualMemTables*memTable,
 		MemTableSize:                uint64(memTable),
 		MemTableStopWritesThreshold: memTables,
 		MaxOpenFiles:                int(or(int64(o.MaxOpenFiles), 500)),

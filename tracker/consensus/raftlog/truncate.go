@@ -105,6 +105,13 @@ func (s *Store) cut(high uint64) (uint64, uint64, error) {
 	return low, total, nil
 }
 
+// Keep changes KeepBytes.
+func (s *Store) Keep(bytes uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = bytes
+}
+
 // Pin keeps the entries from index on until release is called, for a voter
 // that is being seeded.
 func (s *Store) Pin(index uint64) (release func()) {

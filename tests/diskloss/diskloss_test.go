@@ -107,17 +107,21 @@ func isEmpty(t *testing.T, dir string) bool {
 	return len(entries) == 0
 }
 
-func (s *store) shards() float64 { return harness.Sum(s.Metrics(), "holdfast_node_shards") }
-
-// refilled waits until the nodes hold as many shards as before the loss and
-// nothing is below its target.
-func (s *store) refilled(t *testing.T, shards float64) {
+// refilled waits until nothing is below its target. What is below must be
+// known at once: a person who asks for the status right after the replacement
+// must not read that all is well.
+func (s *store) refilled(t *testing.T) {
 	t.Helper()
-	began := time.Now()
+	began, first := time.Now(), s.Status().BlobsBelow
+	if first == 0 {
+		t.Error("the status says that no blob is below its target, and a directory has just been replaced")
+		harness.Until(t, 30*time.Second, "the status finds what is below", func() bool { return s.Status().BlobsBelow > 0 })
+	}
 	harness.Until(t, 90*time.Second, "refill", func() bool {
-		return s.shards() >= shards && s.Status().BlobsBelow == 0
+		st := s.Status()
+		return st.BlobsBelow == 0 && st.Queues["repair"].Length == 0
 	})
-	t.Logf("%.0f shards are there again after %v", shards, time.Since(began).Round(time.Millisecond))
+	t.Logf("%d blobs were below their target, none after %v", first, time.Since(began).Round(time.Millisecond))
 }
 
 // writable waits until the server takes writes with a directory missing.
@@ -171,7 +175,6 @@ func TestAnyDirectoryLost(t *testing.T) {
 func (s *store) lose(t *testing.T, i int, alone bool) {
 	t.Helper()
 	dir := s.Dirs[i]
-	before := s.shards()
 	s.Stop()
 	wipe(t, dir)
 	s.Launch()
@@ -187,7 +190,7 @@ func (s *store) lose(t *testing.T, i int, alone bool) {
 		s.write(t, fmt.Sprintf("without-%d", i+1), 100, 20_000, 2<<20)
 	}
 	s.MustAdmin("disk", "replace", dir)
-	s.refilled(t, before)
+	s.refilled(t)
 	s.write(t, fmt.Sprintf("with-%d", i+1), 100, 20_000, 2<<20)
 	s.census(t)
 }
@@ -221,13 +224,12 @@ func TestForget(t *testing.T) {
 	t.Parallel()
 	s := start(t, harness.Options{Dirs: 3, Scheme: "rep-2"})
 	s.write(t, "first", append(sizes, sizes...)...)
-	before := s.shards()
 	s.Stop()
 	wipe(t, s.Dirs[1])
 	s.Launch()
 	s.WaitReady()
 	s.MustAdmin("disk", "replace", "--forget", s.Dirs[1])
-	s.refilled(t, before)
+	s.refilled(t)
 	if !isEmpty(t, s.Dirs[1]) {
 		t.Error("the forgotten directory was used again")
 	}

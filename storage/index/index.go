@@ -160,13 +160,19 @@ func (x *Index) fail(err error) error {
 // fatal carries an error of the engine out of a call that cannot return one.
 type fatal struct{ error }
 
-// guard runs a call of the engine. It does not nest.
+// guard runs a call of the engine that writes; there are none after a failure.
 func (x *Index) guard(call func() error) error {
-	x.life.RLock()
-	defer x.life.RUnlock()
 	if err := x.Err(); err != nil {
 		return err
 	}
+	return x.guardRead(call)
+}
+
+// guardRead runs a call of the engine that reads, which goes on after a
+// failure. Guards do not nest.
+func (x *Index) guardRead(call func() error) error {
+	x.life.RLock()
+	defer x.life.RUnlock()
 	if x.closed {
 		return fmt.Errorf("index %s: %w", x.dir, ErrClosed)
 	}
@@ -240,7 +246,7 @@ func (x *Index) Position() Loc {
 
 // Get returns the entry of a shard and whether there is one.
 func (x *Index) Get(id storage.ShardID) (e Entry, ok bool, err error) {
-	err = x.guard(func() (err error) {
+	err = x.guardRead(func() (err error) {
 		e, ok, err = x.get(id)
 		return err
 	})
@@ -283,7 +289,7 @@ func (x *Index) Scan(r storage.IDRange, after storage.ShardID, fn func(*Entry) b
 }
 
 func (x *Index) iterate(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
-	return x.guard(func() error {
+	return x.guardRead(func() error {
 		it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 		if err != nil {
 			return err

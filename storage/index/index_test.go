@@ -262,6 +262,10 @@ func TestFailure(t *testing.T) {
 		if x.Err() == nil || x.Append(nil, Loc{}) == nil {
 			t.Fatal("failed index goes on")
 		}
+		if _, _, err := x.Get(entry(1).ID); err != nil {
+			t.Fatal("failed index cannot be read:", err)
+		}
+		must(t, x.Scan(storage.IDRange{}, storage.ShardID{}, func(*Entry) bool { return true }))
 	}
 }
 

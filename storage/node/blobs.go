@@ -8,7 +8,9 @@ import (
 	"os"
 	"sync"
 
+	"holdfast/internal/vfs"
 	"holdfast/storage"
+	"holdfast/storage/index"
 	"holdfast/storage/volume"
 )
 
@@ -133,6 +135,65 @@ func (n *Node) sweepBlobs(ctx context.Context, num uint32) (int, error) {
 		left++
 	}
 	return left, nil
+}
+
+// adoptBlobs indexes the files of a directory to which the index does not
+// refer and that say of themselves what they are, and returns how many files
+// there are. It is for a rebuilt index.
+func (n *Node) adoptBlobs(ctx context.Context, num uint32) (int, error) {
+	dir, _ := volume.FileName(storage.ShardID{}, uint64(num)<<32)
+	names, err := n.fs.List(n.path("blobs", dir))
+	if err != nil {
+		return 0, fmt.Errorf("blobs: %w", err)
+	}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		id, file, ok := volume.ParseFileName(num, name)
+		if !ok {
+			continue
+		}
+		if _, found, err := n.index.Get(id); err != nil {
+			return 0, err
+		} else if found {
+			continue
+		}
+		rec, err := n.readTrailer(id, file)
+		if err != nil {
+			n.log.Warn().Stringer("shard", id).Err(err).Msg("file without a record is not whole, and is left")
+			continue
+		}
+		r := &record{buf: make([]byte, volume.FiledSpan)}
+		r.put.Entry = index.Entry{ID: id, Kind: volume.Filed, Seal: rec.Seal, Expiry: rec.Expiry, File: file}
+		r.rec.File = file
+		if err := n.commit.append(r); err != nil {
+			return 0, err
+		}
+	}
+	return len(names), nil
+}
+
+// readTrailer reads what a shard's file says of itself.
+func (n *Node) readTrailer(id storage.ShardID, file uint64) (volume.Record, error) {
+	f, err := n.fs.OpenFile(n.shardPath(id, file), vfs.ReadOnly)
+	if err != nil {
+		return volume.Record{}, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return volume.Record{}, err
+	}
+	b := make([]byte, volume.RecordSize)
+	if _, err := f.ReadAt(b, max(0, size-volume.RecordSize)); err != nil {
+		return volume.Record{}, err
+	}
+	rec, err := volume.DecodeTrailer(b, file)
+	if err == nil && (rec.ID != id || rec.Seal.Length != size-volume.RecordSize) {
+		err = fmt.Errorf("file of %d bytes says it is %s of %d: %w", size, rec.ID, rec.Seal.Length, storage.ErrCorrupt)
+	}
+	return rec, err
 }
 
 // currentBlobDir is the name of the directory that is filled now.

@@ -272,9 +272,13 @@ func (n *Node) writable() error {
 		return fmt.Errorf("node %d is closed: %w", n.cfg.Node, storage.ErrOffline)
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.mu.failed != nil {
-		return fmt.Errorf("node %d is read-only: %w: %w", n.cfg.Node, storage.ErrOffline, n.mu.failed)
+	err := n.mu.failed
+	n.mu.Unlock()
+	if err == nil {
+		err = n.index.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("node %d is read-only: %w: %w", n.cfg.Node, storage.ErrOffline, err)
 	}
 	return nil
 }

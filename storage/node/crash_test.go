@@ -438,6 +438,7 @@ func TestRebuildFromRot(t *testing.T) {
 	for n := range uint64(30) {
 		ids = append(ids, c.put(n, 3000+int(n)*5000))
 	}
+	large := c.put(90, 2<<20)
 	must(t, c.n.Close())
 	f, err := c.mem.OpenFile(crashDir+"/volumes/00000001.vol", vfs.ReadWrite)
 	must(t, err)
@@ -445,6 +446,14 @@ func TestRebuildFromRot(t *testing.T) {
 	_, err = f.WriteAt(make([]byte, 8), 4096+32)
 	must(t, err)
 	_, err = f.WriteAt([]byte("rot"), 1<<20)
+	must(t, err)
+	must(t, f.Close())
+	// The large shard's record, the last, too.
+	f, err = c.mem.OpenFile(crashDir+"/volumes/00000002.vol", vfs.ReadWrite)
+	must(t, err)
+	size, err := f.Size()
+	must(t, err)
+	_, err = f.WriteAt(make([]byte, 96), size-96)
 	must(t, err)
 	must(t, f.Close())
 	must(t, c.mem.RemoveAll(crashDir+"/index"))
@@ -462,4 +471,7 @@ func TestRebuildFromRot(t *testing.T) {
 	if len(lost) != 2 || !slices.Contains(lost, ids[0]) {
 		t.Errorf("lost %v", lost)
 	}
+	wants(t, n, large, storagetest.Payload(90, 2<<20)) // its file says what it is
+	must(t, n.Scrub(t.Context()))
+	wants(t, n, large, storagetest.Payload(90, 2<<20))
 }

@@ -111,6 +111,25 @@ type Config struct {
 	Damage func(storage.Damage)
 }
 
+// Validate returns an error that names a field without which, or with whose
+// value, no node can be opened.
+func (c *Config) Validate() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("node: Dir is empty")
+	case c.Cluster == "":
+		return errors.New("node: Cluster is empty")
+	case c.Node == 0:
+		return errors.New("node: Node is 0, which is no node")
+	case c.Limits.VolumeSize > maxVolume:
+		return fmt.Errorf("node: Limits.VolumeSize is %d, at most %d", c.Limits.VolumeSize, int64(maxVolume))
+	}
+	return nil
+}
+
+// maxVolume is what 32 bits of slots reach.
+const maxVolume = volume.Slot << 32
+
 // Node is a storage.Shards over one directory.
 type Node struct {
 	cfg    Config
@@ -135,6 +154,7 @@ type Node struct {
 	codecs  *stripe.Codecs
 	scrub   scrubState
 	kick    chan struct{} // something was deleted
+	rebuilt bool          // the index was empty at start; only Open's
 	maint   sync.Mutex    // one maintenance at a time; holds I/O by design
 
 	epoch  atomic.Uint32
@@ -154,6 +174,9 @@ var _ storage.Shards = (*Node)(nil)
 // its node. ErrLocked if another has it open, ErrNoIdentity if it is not
 // formatted, ErrIdentity if it is another's.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
 	n := newNode(cfg)
 	if _, err := n.fs.Stat(n.dir); err != nil {
 		return nil, fmt.Errorf("node directory: %w", err)

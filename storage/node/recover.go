@@ -69,6 +69,7 @@ func (n *Node) recoverVolumes(ctx context.Context) error {
 	slices.Sort(nums)
 	pos := n.index.Position()
 	rebuild := pos == index.Loc{} && len(nums) > 0
+	n.rebuilt = rebuild
 	if rebuild {
 		n.log.Info().Int("volumes", len(nums)).Msg("index is empty and is rebuilt from the volumes")
 	}
@@ -191,9 +192,8 @@ func (n *Node) scanVolume(ctx context.Context, f vfs.File, h volume.Header, from
 }
 
 // recoverRecord indexes a record and reports whether it is good. A filed shard
-// without its file was deleted, which only a rebuild can meet: otherwise the
-// index would know. A file that is there and bad is indexed, so that reads and
-// the scrubber find it.
+// without its file was deleted, or its seal failed. A file that is there and
+// bad is indexed, so that reads and the scrubber find it.
 func (n *Node) recoverRecord(s *volume.Scanner, rec *volume.Record, at index.Loc, rebuild bool) (bool, error) {
 	end := s.Offset()
 	if rec.Kind == volume.Packed {
@@ -204,7 +204,7 @@ func (n *Node) recoverRecord(s *volume.Scanner, rec *volume.Record, at index.Loc
 		if rec.Verify(frames) != nil {
 			return false, nil
 		}
-	} else if rebuild {
+	} else {
 		if _, err := n.fs.Stat(n.shardPath(rec.ID, rec.File)); errors.Is(err, os.ErrNotExist) {
 			return true, nil
 		} else if err != nil {
@@ -239,7 +239,9 @@ func checkTrailer(f vfs.File, id storage.ShardID, seal storage.Seal, file uint64
 }
 
 // recoverBlobs removes unfinished files, and the files whose record was lost
-// to a crash: those are in the directories that were filled last.
+// to a crash: those are in the directories that were filled last. When the
+// index was rebuilt, a file without a record may as well have lost it to rot,
+// and is indexed.
 func (n *Node) recoverBlobs(ctx context.Context) error {
 	tmp := n.path("blobs", "tmp")
 	names, err := n.fs.List(tmp)
@@ -258,12 +260,16 @@ func (n *Node) recoverBlobs(ctx context.Context) error {
 	if len(dirs) > 0 {
 		n.blobs.dir = dirs[len(dirs)-1]
 	}
-	for _, d := range dirs[max(0, len(dirs)-2):] {
-		files, err := n.sweepBlobs(ctx, d)
-		if err != nil {
+	sweep := n.sweepBlobs
+	if n.rebuilt {
+		sweep = n.adoptBlobs
+	} else {
+		dirs = dirs[max(0, len(dirs)-2):]
+	}
+	for _, d := range dirs {
+		if n.blobs.files, err = sweep(ctx, d); err != nil {
 			return err
 		}
-		n.blobs.files = files
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/auth"
+	"holdfast/internal/clock"
 	"holdfast/storage"
 	"holdfast/tracker"
 )
@@ -26,6 +27,9 @@ type Deps struct {
 	Keys      auth.Keys
 	// Ready returns nil once the catalog can answer, else why not.
 	Ready func() error
+	// Clock is the one that the tracker goes by, as far as this process can
+	// tell. Nil is the machine's.
+	Clock clock.Clock
 }
 
 // Config configures a gateway.

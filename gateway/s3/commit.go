@@ -24,7 +24,7 @@ const (
 // than reported. From here on the client's going away stops nothing.
 func (c *call) commit(do func(ctx context.Context, m tracker.Mutation) error) error {
 	start := time.Now()
-	m := tracker.Mutation{NotAfter: start.Add(mutationLife).UnixMilli()}
+	m := tracker.Mutation{NotAfter: c.s.catalogNow().Add(mutationLife).UnixMilli()}
 	rand.Read(m.RequestID[:]) // never fails
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(c.r.Context()), start.Add(mutationLife))
 	defer cancel()
@@ -48,6 +48,14 @@ func (c *call) commit(do func(ctx context.Context, m tracker.Mutation) error) er
 			return err
 		}
 	}
+}
+
+// catalogNow is the time by the tracker's clock.
+func (s *Server) catalogNow() time.Time {
+	if s.deps.Clock != nil {
+		return s.deps.Clock.Now()
+	}
+	return time.Now()
 }
 
 // sleep waits for d and reports whether ctx was still alive then.

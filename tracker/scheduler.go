@@ -100,6 +100,9 @@ type Map struct {
 	Cluster string // cluster id
 	Groups  []Group
 	Nodes   []Node
+	// InlineFull says that the catalog holds as many bytes of small objects
+	// as it should: further ones go to nodes as larger ones do (SAFETY B6).
+	InlineFull bool
 }
 
 // Node returns the node with the id, nil if there is none.

@@ -87,6 +87,10 @@ type Objects interface {
 	// GetObject reads a version. On ErrDeleteMarker the object is returned
 	// too, with its Version.Marker set.
 	GetObject(ctx context.Context, r *GetObject) (*Object, error)
+	// SetTags replaces the tags of a version and leaves its data, ETag, time
+	// and order as they are. It returns the version's id, "" where the bucket
+	// does not version. ErrNoSuchKey, ErrNoSuchVersion, ErrDeleteMarker.
+	SetTags(ctx context.Context, r *SetTags) (versionID string, err error)
 	// Extents returns the extents of a version from the one that covers
 	// offset on, at most max (1 to 1,000). Used when Object.Extents is not all.
 	Extents(ctx context.Context, ref Ref, offset int64, max int) ([]Extent, error)

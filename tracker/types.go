@@ -64,7 +64,8 @@ type BucketPage struct {
 	Truncated bool
 }
 
-// Field is a header kept with an object: lower-case name and value as sent.
+// Field is a header kept with an object: lower-case name and value as sent;
+// or a tag: key and value.
 type Field struct{ Name, Value string }
 
 // Checksum is an additional checksum of an object or part.
@@ -83,7 +84,11 @@ type Meta struct {
 	Checksum  Checksum
 	CRC64NVME uint64 // of all the bytes, valid if HasCRC64
 	HasCRC64  bool
+	Tags      []Field // of the object, at most MaxTags; not in listings
 }
+
+// MaxTags is how many tags the catalog takes for one version.
+const MaxTags = 50
 
 // Version is one version of a key.
 type Version struct {
@@ -178,6 +183,16 @@ type Object struct {
 	Inline     []byte
 	Extents    []Extent
 	AllExtents bool // Extents is all of them
+}
+
+// SetTags replaces the tags of an existing version; none takes them away.
+// Version "" is the current one.
+type SetTags struct {
+	Mutation
+	Bucket  BucketID
+	Key     string
+	Version string
+	Tags    []Field
 }
 
 // DeleteObject deletes a key's current object, or one version. With

@@ -44,6 +44,7 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 	if life := s.cfg.Tune.TicketLife; life > 0 {
 		cfg.TicketLife = life
 	}
+	cfg.InlineBudget = s.inlineBudget(voters)
 	s.svc, err = service.New(cfg, cat, cat, cat, s.nodes, s.cfg.Clock, s.cfg.Log)
 	if err != nil {
 		return err
@@ -51,6 +52,23 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 	s.svc.SetVoters(s.voterStatus)
 	s.svc.Watch(s.followEpochs)
 	return s.openWorkers(cat)
+}
+
+// The catalog keeps small objects up to a tenth of its smallest disk, and at
+// most so many bytes (SAFETY B6).
+const maxInlineBudget = 16 << 30
+
+func (s *Server) inlineBudget(voters []consensus.Voter) int64 {
+	if b := s.cfg.Tune.InlineBudget; b != 0 {
+		return b
+	}
+	budget := int64(maxInlineBudget)
+	for _, v := range voters {
+		if u, err := v.FS.GetDiskUsage(v.FS.PathDir(v.Dir)); err == nil {
+			budget = min(budget, int64(u.TotalBytes/10))
+		}
+	}
+	return budget
 }
 
 // voters returns those that can be opened, and those whose directories are

@@ -55,7 +55,10 @@ type Tune struct {
 	Grace      time.Duration // of readers, before deleted shards are dropped
 	Reserve    int64         // bytes each node keeps free; -1 for none
 	Node       node.Limits
-	Ballast    int64 // bytes each voter keeps to recover a full disk with; -1 for none
+	// InlineBudget bounds the bytes of small objects in the catalog; 0 is a
+	// tenth of its disk.
+	InlineBudget int64
+	Ballast      int64 // bytes each voter keeps to recover a full disk with; -1 for none
 	// SnapshotBytes of log are written between flushes of the catalog, and
 	// KeepBytes stay behind one where there are several voters.
 	SnapshotBytes, KeepBytes uint64

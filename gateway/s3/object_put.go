@@ -76,11 +76,7 @@ func (c *call) precheck(r *tracker.PutObject) error {
 
 // putBody stores a body and commits it as the version that r describes.
 func (c *call) putBody(r *tracker.PutObject, body *body) (*tracker.PutResult, error) {
-	limit := 0
-	if r.Class == "" {
-		limit = c.s.cfg.InlineLimit
-	}
-	data, err := c.store(body, r.Bucket, r.Class, limit)
+	data, err := c.store(body, r.Bucket, r.Class, c.inlineLimit(r.Class))
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +91,17 @@ func (c *call) putBody(r *tracker.PutObject, body *body) (*tracker.PutResult, er
 		c.reportDamage(data.holes)
 	}
 	return res, err
+}
+
+// inlineLimit is the length up to which a body travels in the commit.
+func (c *call) inlineLimit(class string) int {
+	if class != "" || c.s.cfg.InlineLimit == 0 {
+		return 0
+	}
+	if m, err := c.s.deps.Scheduler.Map(c.r.Context()); err == nil && m.InlineFull {
+		return 0
+	}
+	return c.s.cfg.InlineLimit
 }
 
 // commitPut commits a version.

@@ -49,6 +49,8 @@ func (b *batch) applyMore(c *command) any {
 		return b.setIdentity(c)
 	case opRaiseLevel:
 		return b.raiseLevel(c)
+	case opSetTags:
+		return b.setTags(c)
 	}
 	b.fail(fmt.Errorf("operation %d is of a newer release", c.op))
 	return nil

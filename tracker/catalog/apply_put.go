@@ -100,13 +100,7 @@ func (b *batch) putKnown(c *command, p *putBody, st *bucketState, live *objectRo
 
 // putResult makes the answer to a Put; with full its Meta is set.
 func putResult(st *bucketState, flags uint16, seq uint64, req tracker.RequestID, a *attrs, size int64, full bool) *tracker.PutResult {
-	r := &tracker.PutResult{Seq: seq, Modified: seqTime(seq), ETag: a.etagString()}
-	switch {
-	case flags&flagNull == 0:
-		r.VersionID = makeID(seq, tagOf(req)).String()
-	case st.core.versioning != tracker.Unversioned:
-		r.VersionID = nullVersion
-	}
+	r := &tracker.PutResult{Seq: seq, Modified: seqTime(seq), ETag: a.etagString(), VersionID: st.versionOf(flags, seq, tagOf(req))}
 	if full {
 		r.Meta = &tracker.Meta{Size: size}
 		a.meta(r.Meta)

@@ -185,6 +185,7 @@ func (b *batch) completeVersion(c *command, p *completeBody, st *bucketState, li
 	b.delete(b.key)
 	out := outcomeRow{state: uploadCompleted, seq: seq, flags: flags, req: c.req, size: p.size}
 	out.attrs.decode(&dec{p: p.attrs})
+	out.attrs.tags = nil // of no use to the one who asks again
 	b.setOutcome(ref.bucket, ref.key, ref.id, &out)
 	b.sweepUploadLater(ref, p.keep, seq)
 	b.count(st, usageRow{objects: 1, versions: 1, bytes: p.size, uploads: -1})

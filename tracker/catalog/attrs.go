@@ -31,7 +31,7 @@ const maxText = 64 << 10
 //	etag      kind u8; md5: 16 bytes; parts: 16 bytes, uvarint; text: block
 //	class     code u8; FF: block
 //	checksum  algorithm u8, 80 set if composite; if not none: block
-//	crc       u8: 1 if a CRC64NVME follows, u64
+//	more      u8: 1 if a CRC64NVME follows, u64; 2 if tags follow, block; 3: both
 //
 // Slices point into what was decoded.
 type attrs struct {
@@ -45,7 +45,14 @@ type attrs struct {
 	sum       []byte
 	hasCRC    bool
 	crc       uint64
+	tags      []byte // as appendHeaders; nil for none
 }
+
+// What follows the checksum.
+const (
+	moreCRC  = 1 << 0
+	moreTags = 1 << 1
+)
 
 func (a *attrs) decode(d *dec) {
 	a.etagKind = d.u8()
@@ -73,11 +80,14 @@ func (a *attrs) decode(d *dec) {
 	if a.algorithm != checksum.None {
 		a.sum = d.block()
 	}
-	switch d.u8() {
-	case 0:
-	case 1:
+	more := d.u8()
+	if more&moreCRC != 0 {
 		a.hasCRC, a.crc = true, d.u64()
-	default:
+	}
+	if more&moreTags != 0 {
+		a.tags = d.block()
+	}
+	if more > moreCRC|moreTags {
 		d.bad = true
 	}
 }
@@ -94,10 +104,18 @@ func appendAttrs(dst []byte, m *tracker.Meta) []byte {
 	if m.Checksum.Algorithm != checksum.None {
 		dst = block(dst, m.Checksum.Value)
 	}
-	if !m.HasCRC64 {
-		return append(dst, 0)
+	at := len(dst)
+	dst = append(dst, 0)
+	if m.HasCRC64 {
+		dst[at] |= moreCRC
+		dst = le64(dst, m.CRC64NVME)
 	}
-	return le64(append(dst, 1), m.CRC64NVME)
+	if len(m.Tags) > 0 {
+		dst[at] |= moreTags
+		var buf [256]byte
+		dst = block(dst, appendHeaders(buf[:0], m.Tags))
+	}
+	return dst
 }
 
 func appendETag(dst []byte, etag string) []byte {
@@ -179,7 +197,7 @@ func (a *attrs) classString() string {
 	return classes[a.classCode]
 }
 
-// meta fills m, Size and Headers apart.
+// meta fills m, Size, Headers and Tags apart.
 func (a *attrs) meta(m *tracker.Meta) {
 	m.ETag = a.etagString()
 	m.Class = a.classString()
@@ -261,8 +279,35 @@ func (a *attrs) append(dst []byte) []byte {
 	if dst = append(dst, alg); a.algorithm != checksum.None {
 		dst = block(dst, a.sum)
 	}
-	if !a.hasCRC {
-		return append(dst, 0)
+	at := len(dst)
+	dst = append(dst, 0)
+	if a.hasCRC {
+		dst[at] |= moreCRC
+		dst = le64(dst, a.crc)
 	}
-	return le64(append(dst, 1), a.crc)
+	if len(a.tags) > 0 {
+		dst[at] |= moreTags
+		dst = block(dst, a.tags)
+	}
+	return dst
+}
+
+// tagFields reads the tags, nil for none.
+func (a *attrs) tagFields() ([]tracker.Field, error) {
+	if len(a.tags) == 0 {
+		return nil, nil
+	}
+	return decodeHeaders(a.tags)
+}
+
+// countTags counts a command's tags; ok is false if they cannot be read or
+// are out of bounds.
+func countTags(tags []byte) (n int, ok bool) {
+	d := dec{p: tags}
+	n = d.count(tracker.MaxTags)
+	for range n {
+		d.block()
+		d.block()
+	}
+	return n, d.done() && len(tags) <= maxText
 }

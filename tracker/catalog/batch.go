@@ -233,6 +233,7 @@ const (
 	changeMarker = 2 // a new delete marker
 	changeRemove = 3 // a version or marker was removed; seq names it
 	changeBucket = 4 // a bucket was made, changed or removed
+	changeTags   = 5 // the tags of a version changed; seq names it
 )
 
 // changed writes a row of the change log: version u8 (1), operation u8, flags

@@ -38,15 +38,22 @@ const (
 	opSetJob
 	opSetIdentity
 	opRaiseLevel
+	opSetTags
 )
 
 // Level is the feature level of this package: the newest commands it knows.
 // A command over the level in the state is refused, so a new one is proposed
-// only after RaiseLevel, once every member has the binary.
-const Level = 1
+// only after RaiseLevel, once every member has the binary. Level 2 brought
+// SetTags, and tags in commands.
+const Level = 2
 
-// commandVersion is the version of every command's encoding.
-const commandVersion = 1
+// The versions of a command's encoding. A binary that does not know a
+// command's version stops rather than judge it in another way than others do.
+const (
+	plainVersion   = 1
+	tagsVersion    = 2 // the attributes in it hold tags
+	commandVersion = tagsVersion
+)
 
 // headLen is the length of a command's head.
 const headLen = 34
@@ -69,13 +76,17 @@ type Command interface {
 // Encode appends a command as it travels in the log:
 //
 //	0   1   operation
-//	1   1   version, 1
+//	1   1   version: 1, or 2 where it carries tags in its attributes
 //	2   8   proposer's time in ms
 //	10  16  request id
 //	26  8   not after, ms; 0 for none
 //	34      body, by operation
 func Encode(dst []byte, h Header, c Command) []byte {
-	dst = le64(append(dst, byte(c.op()), commandVersion), uint64(h.At))
+	version := byte(plainVersion)
+	if t, ok := c.(interface{ tagged() bool }); ok && t.tagged() {
+		version = tagsVersion
+	}
+	dst = le64(append(dst, byte(c.op()), version), uint64(h.At))
 	dst = le64(append(dst, h.Request[:]...), uint64(h.NotAfter))
 	return c.append(dst)
 }
@@ -96,7 +107,7 @@ type command struct {
 }
 
 func (c *command) decode(p []byte) bool {
-	if len(p) < headLen || p[1] != commandVersion {
+	if len(p) < headLen || p[1] < plainVersion || p[1] > commandVersion {
 		return false
 	}
 	c.op = op(p[0])

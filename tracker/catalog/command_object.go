@@ -34,6 +34,8 @@ type Put struct{ *tracker.PutObject }
 
 func (Put) op() op { return opPut }
 
+func (p Put) tagged() bool { return len(p.Tags) > 0 }
+
 func (p Put) append(dst []byte) []byte {
 	r := p.PutObject
 	dst = block(le64(dst, uint64(r.Bucket)), r.Key)
@@ -199,6 +201,11 @@ func takeMeta(d *dec) (attrBytes, headers []byte) {
 	if !in.done() {
 		d.bad = true
 	}
+	if a.tags != nil {
+		if n, ok := countTags(a.tags); !ok || n == 0 {
+			d.bad = true
+		}
+	}
 	in = dec{p: headers}
 	if skipHeaders(&in); !in.done() {
 		d.bad = true
@@ -297,6 +304,9 @@ func (p Put) SizeHint() int {
 	n := 512 + len(p.Key) + len(p.Inline) + 384*len(p.Blobs)
 	for i := range p.Headers {
 		n += len(p.Headers[i].Name) + len(p.Headers[i].Value) + 4
+	}
+	for i := range p.Tags {
+		n += len(p.Tags[i].Name) + len(p.Tags[i].Value) + 4
 	}
 	return n
 }

@@ -12,6 +12,8 @@ type CreateUpload struct{ *tracker.CreateUpload }
 
 func (CreateUpload) op() op { return opCreateUpload }
 
+func (c CreateUpload) tagged() bool { return len(c.Tags) > 0 }
+
 func (c CreateUpload) append(dst []byte) []byte {
 	dst = block(block(le64(dst, uint64(c.Bucket)), c.Key), c.Owner)
 	return appendMeta(dst, &c.Meta)
@@ -73,6 +75,8 @@ type Complete struct {
 	keep    []byte
 	first   []byte
 	pieces  []piece
+
+	withTags bool
 }
 
 // piece is a row 13 to be: what follows the seq in its key, and its value.
@@ -83,6 +87,8 @@ type piece struct {
 }
 
 func (*Complete) op() op { return opComplete }
+
+func (c *Complete) tagged() bool { return c.withTags }
 
 func (c *Complete) append(dst []byte) []byte {
 	dst = le64(appendUploadRef(dst, &c.ref), c.changes)

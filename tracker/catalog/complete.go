@@ -198,7 +198,10 @@ func (j *joiner) finish() error {
 	if err := agree(&q.Checksum, &m); err != nil {
 		return err
 	}
-	cmd.attrs = appendAttrs(nil, &m)
+	if m.Tags, err = j.up.attrs.tagFields(); err != nil {
+		return err
+	}
+	cmd.attrs, cmd.withTags = appendAttrs(nil, &m), len(m.Tags) > 0
 	return nil
 }
 

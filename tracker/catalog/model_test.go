@@ -32,10 +32,12 @@ type mVersion struct {
 	etag         string
 	data         string // what the bytes are: inline text or blob ids
 	parts        int
+	tags         []tracker.Field
 }
 
 type mUpload struct {
 	bucket, key, id string
+	tags            []tracker.Field
 	parts           map[int]*tracker.PutPart
 }
 
@@ -165,7 +167,8 @@ func (m *model) put() {
 	r := m.inline(b.id, key, m.rnd.IntN(3))
 	var want error
 	r.Conditions, want = m.conditions(b.current(key))
-	v := &mVersion{size: 4, etag: r.ETag, data: string(r.Inline)}
+	r.Tags = m.someTags()
+	v := &mVersion{size: 4, etag: r.ETag, data: string(r.Inline), tags: r.Tags}
 	switch m.rnd.IntN(4) {
 	case 0:
 		r.Inline, r.Size, v.size, v.data = nil, 0, 0, ""
@@ -211,6 +214,45 @@ func (m *model) added(b *mBucket, key string, v *mVersion, p *tracker.PutResult)
 		m.t.Fatalf("step %d: ETag %s, want %s", m.n, p.ETag, v.etag)
 	}
 	b.add(key, v)
+}
+
+// someTags makes no tags, or a few.
+func (m *model) someTags() (tags []tracker.Field) {
+	for i := range max(0, m.rnd.IntN(6)-2) {
+		tags = append(tags, tracker.Field{Name: fmt.Sprint("k", i), Value: strings.Repeat("v", m.rnd.IntN(3)*100)})
+	}
+	return tags
+}
+
+// setTags changes the tags of some version.
+func (m *model) setTags() {
+	_, b := m.anyBucket()
+	key := m.anyKey()
+	r := &tracker.SetTags{Bucket: b.id, Key: key, Tags: m.someTags()}
+	v := m.anyVersion(b, key)
+	var want error
+	switch {
+	case v == nil:
+		if want = tracker.ErrNoSuchKey; m.rnd.IntN(2) == 0 {
+			r.Version, want = "null", tracker.ErrNoSuchVersion
+		}
+	case m.rnd.IntN(3) == 0:
+		if v = b.keys[key][0]; v.marker {
+			want = tracker.ErrDeleteMarker
+		}
+	default:
+		if r.Version = v.id; v.marker {
+			want = tracker.ErrDeleteMarker
+		}
+	}
+	got := m.effect(catalog.SetTags{SetTags: r}, want)
+	if want != nil {
+		return
+	}
+	v.tags = r.Tags
+	if id := got.(string); id != v.id && !(id == "" && v.id == "null" && b.state == tracker.Unversioned) {
+		m.t.Fatalf("step %d: tags of %q %s answered with %q", m.n, key, v.id, id)
+	}
 }
 
 func (m *model) pickN(list ...int) int { return list[m.rnd.IntN(len(list))] }
@@ -364,9 +406,10 @@ func (m *model) empty() {
 func (m *model) upload() {
 	name, b := m.anyBucket()
 	key := m.anyKey()
+	tags := m.someTags()
 	r := m.effect(catalog.CreateUpload{CreateUpload: &tracker.CreateUpload{Bucket: b.id, Key: key, Owner: "root", Meta: tracker.Meta{Class: "COLD",
-		Headers: []tracker.Field{{Name: "a", Value: "b"}}}}}, nil).(*tracker.Upload)
-	m.uploads[r.Upload] = &mUpload{bucket: name, key: key, id: r.Upload, parts: map[int]*tracker.PutPart{}}
+		Headers: []tracker.Field{{Name: "a", Value: "b"}}, Tags: tags}}}, nil).(*tracker.Upload)
+	m.uploads[r.Upload] = &mUpload{bucket: name, key: key, id: r.Upload, tags: tags, parts: map[int]*tracker.PutPart{}}
 }
 
 func (m *model) anyUpload() *mUpload {
@@ -409,7 +452,7 @@ func (m *model) complete() {
 	}
 	b := m.buckets[u.bucket]
 	q := &tracker.CompleteUpload{UploadRef: m.ref(u), Size: -1}
-	v := &mVersion{}
+	v := &mVersion{tags: u.tags}
 	for n := range 13 {
 		if p := u.parts[n]; p != nil && (m.rnd.IntN(4) > 0 || len(q.Parts) == 0) {
 			q.Parts = append(q.Parts, tracker.CompletePart{Number: n, ETag: p.ETag})
@@ -595,6 +638,9 @@ func (m *model) compareObject(b *mBucket, key, version string, v *mVersion) {
 	if o.Seq != v.seq || o.ETag != v.etag || o.Size != v.size || data != v.data || o.Parts != v.parts || version != "" && o.ID != version {
 		m.t.Fatalf("step %d: get %q %q: %+v\ndata %q\nwant %+v", m.n, key, version, o, data, v)
 	}
+	if !slices.Equal(o.Tags, v.tags) {
+		m.t.Fatalf("step %d: tags of %q %q: %v, want %v", m.n, key, version, o.Tags, v.tags)
+	}
 	if v.parts > 0 {
 		parts, err := catalog.Parts(m.log.Store, tracker.Ref{Bucket: b.id, Key: key, Seq: o.Seq}, 0, 1000)
 		if err != nil || len(parts) != v.parts {
@@ -648,7 +694,7 @@ func TestModel(t *testing.T) {
 	ops := []struct {
 		weight int
 		do     func()
-	}{{30, m.put}, {15, m.remove}, {4, m.removeMany}, {2, m.versioning}, {1, m.dropBucket}, {1, m.empty}, {4, m.upload}, {8, m.part}, {4, m.complete},
+	}{{30, m.put}, {15, m.remove}, {4, m.removeMany}, {10, m.setTags}, {2, m.versioning}, {1, m.dropBucket}, {1, m.empty}, {4, m.upload}, {8, m.part}, {4, m.complete},
 		{1, m.abort}, {10, m.again}, {2, m.garbage}, {3, m.move}, {3, m.tick}}
 	total := 0
 	for _, o := range ops {

@@ -133,7 +133,7 @@ func (o *objectRow) versionID() string {
 	return makeID(o.seq, tagOf(o.req)).String()
 }
 
-// version fills a tracker.Version; headers only if asked for.
+// version fills a tracker.Version; headers and tags only if asked for.
 func (o *objectRow) version(v *tracker.Version, headers bool) (err error) {
 	v.Seq, v.Modified, v.Marker, v.Parts = o.seq, seqTime(o.seq), o.marker(), o.parts
 	v.ID = o.versionID()
@@ -143,7 +143,9 @@ func (o *objectRow) version(v *tracker.Version, headers bool) (err error) {
 	v.Size = o.size
 	o.attrs.meta(&v.Meta)
 	if headers {
-		v.Headers, err = decodeHeaders(o.headers)
+		if v.Headers, err = decodeHeaders(o.headers); err == nil {
+			v.Tags, err = o.tagFields()
+		}
 	}
 	return err
 }

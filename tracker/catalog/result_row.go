@@ -9,6 +9,7 @@ const (
 	resultPut    = 1
 	resultDelete = 2
 	resultID     = 3
+	resultTags   = 4
 )
 
 // The flags of a remembered deletion.
@@ -25,7 +26,7 @@ const (
 //	2   8   expiry, ms: kept at least until destructive time is over it
 //	10  2   flags: of the object row, or of the deletion
 //	12  8   seq, or the id that was given
-//	20      put: size uvarint, attrs; delete: tag 4
+//	20      put: size uvarint, attrs; delete and tags: tag 4
 type resultRow struct {
 	kind   byte
 	expiry int64
@@ -38,7 +39,7 @@ func (r *resultRow) decode(v []byte) error {
 	d := dec{p: v}
 	d.version(1)
 	*r = resultRow{kind: d.u8(), expiry: int64(d.u64()), flags: d.u16(), seq: d.u64()}
-	if r.rest = d.p; d.bad || r.kind == resultDelete && len(r.rest) != 4 {
+	if r.rest = d.p; d.bad || (r.kind == resultDelete || r.kind == resultTags) && len(r.rest) != 4 {
 		return badRow("result row")
 	}
 	return nil

@@ -32,7 +32,9 @@ func (u *uploadRow) upload(b tracker.BucketID, key string, id uploadID) (tracker
 	up := tracker.Upload{UploadRef: tracker.UploadRef{Bucket: b, Key: key, Upload: id.String()}, Owner: string(u.owner), Initiated: seqTime(id.seq())}
 	u.attrs.meta(&up.Meta)
 	var err error
-	up.Headers, err = decodeHeaders(u.headers)
+	if up.Headers, err = decodeHeaders(u.headers); err == nil {
+		up.Tags, err = u.attrs.tagFields()
+	}
 	return up, err
 }
 

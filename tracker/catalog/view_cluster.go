@@ -130,6 +130,7 @@ const (
 	ChangeMarker ChangeOp = changeMarker
 	ChangeRemove ChangeOp = changeRemove
 	ChangeBucket ChangeOp = changeBucket
+	ChangeTags   ChangeOp = changeTags
 )
 
 // Changes returns up to max rows of the change log after a place in it.

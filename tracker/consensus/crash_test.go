@@ -73,6 +73,7 @@ func TestBootstrapCrash(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		l, err := OpenLocal(ctx, cfg)
 		if err != nil { // it had been finished
+			t.Logf("crash at %s: bootstrap again: %v", at.op, err)
 			cfg.Bootstrap = false
 			l, err = OpenLocal(ctx, cfg)
 		}

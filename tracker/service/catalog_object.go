@@ -38,6 +38,21 @@ func (c *Catalog) GetObject(ctx context.Context, q *tracker.GetObject) (*tracker
 	return view(ctx, c, func(r kv.Reader) (*tracker.Object, error) { return catalog.GetObject(r, q) })
 }
 
+// SetTags implements tracker.Objects.
+func (c *Catalog) SetTags(ctx context.Context, r *tracker.SetTags) (string, error) {
+	if err := checkKey(r.Key); err != nil {
+		return "", err
+	}
+	if !catalog.GoodVersion(r.Version) {
+		return "", fmt.Errorf("%q: %w", r.Version, tracker.ErrNoSuchVersion)
+	}
+	res, err := c.Do(ctx, r.Mutation, catalog.SetTags{SetTags: r}, len(r.Tags) > 0)
+	if err != nil {
+		return "", err
+	}
+	return res.(string), nil
+}
+
 // Extents implements tracker.Objects.
 func (c *Catalog) Extents(ctx context.Context, ref tracker.Ref, offset int64, max int) ([]tracker.Extent, error) {
 	return view(ctx, c, func(r kv.Reader) ([]tracker.Extent, error) { return catalog.Extents(r, ref, offset, max) })

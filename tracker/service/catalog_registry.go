@@ -22,7 +22,7 @@ func (c *Catalog) Cluster(ctx context.Context) (*Cluster, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := &Cluster{Cluster: s.Cluster, Incarnation: s.Incarnation, Now: s.Now, Fence: s.Fence}
+		out := &Cluster{Cluster: s.Cluster, Incarnation: s.Incarnation, Now: s.Now, Fence: s.Fence, Inline: s.Inline}
 		if out.Groups, err = catalog.Groups(r); err != nil {
 			return nil, err
 		}

@@ -32,6 +32,7 @@ type Cluster struct {
 	Cluster     string // cluster id
 	Incarnation string
 	Now, Fence  int64 // catalog time and fence in ms
+	Inline      int64 // bytes of objects that are kept in the catalog
 	Groups      []tracker.Group
 	Nodes       []tracker.Node
 }

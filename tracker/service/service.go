@@ -57,6 +57,10 @@ type Config struct {
 	// single machine, that its kernel's clock is synchronised. Nil is never.
 	ClockTrusted func() bool
 
+	// InlineBudget bounds the bytes of small objects in the catalog; it is
+	// looked at with every beat. 0 is no bound.
+	InlineBudget int64
+
 	Policies  map[string]ClassPolicy // by storage class; the zero value balances
 	MaxDamage int                    // blobs in the queue of damage reports
 }
@@ -237,7 +241,7 @@ func (s *Service) reload(ctx context.Context) (*state, error) {
 // rows do not change afterwards. s.mu is held.
 func (s *Service) publish(term uint64, rows *Cluster) *state {
 	now := s.clk.Now()
-	m := &tracker.Map{Version: 1, Cluster: rows.Cluster, Groups: rows.Groups, Nodes: slices.Clone(rows.Nodes)}
+	m := &tracker.Map{Version: 1, Cluster: rows.Cluster, Groups: rows.Groups, Nodes: slices.Clone(rows.Nodes), InlineFull: s.inlineFull(rows)}
 	if old := s.state.Load(); old != nil {
 		m.Version = old.m.Version + 1
 	}
@@ -308,7 +312,29 @@ func (s *Service) look(ctx context.Context) error {
 	if s.cfg.Poll {
 		s.poll(ctx)
 	}
-	return s.watchHealth(ctx)
+	return errors.Join(s.watchHealth(ctx), s.watchInline(ctx))
+}
+
+func (s *Service) inlineFull(c *Cluster) bool {
+	return s.cfg.InlineBudget > 0 && c.Inline >= s.cfg.InlineBudget
+}
+
+// watchInline publishes a map when the catalog's inline bytes pass the budget,
+// either way.
+func (s *Service) watchInline(ctx context.Context) error {
+	if s.cfg.InlineBudget <= 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, err := s.rows.Cluster(ctx)
+	if err != nil {
+		return err
+	}
+	if st := s.state.Load(); st != nil && s.inlineFull(c) != st.m.InlineFull {
+		s.publish(st.term, c)
+	}
+	return nil
 }
 
 // Look brings the nodes' states up to date now, and not at the next beat:

@@ -129,10 +129,7 @@ func (b *body) readAll(buf []byte) error {
 
 func (b *body) fill(buf []byte) error {
 	if n, err := io.ReadFull(b.src, buf); n < len(buf) {
-		if err == io.ErrUnexpectedEOF || err == io.EOF {
-			err = fmt.Errorf("%d of %d bytes: %w", n, len(buf), auth.ErrIncompleteBody)
-		}
-		return bodyError(err)
+		return b.shortError(n, err)
 	}
 	if err := b.src.Finish(); err != nil {
 		return bodyError(err)
@@ -219,6 +216,50 @@ func (h *streamHash) sum(d *digests, asked checksum.Algorithm) {
 	case asked == checksum.CRC64NVME:
 		d.checksum = appendCRC64(nil, d.crc64)
 	}
+}
+
+// begin waits for the first piece of a body that is longer than that, before
+// anything is read otherwise; piece must last as long as the body is read.
+func (b *body) begin(piece []byte) error {
+	n, err := io.ReadFull(b.src, piece)
+	if n < len(piece) {
+		b.err = b.shortError(n, err)
+		return b.err
+	}
+	b.src = &resumed{piece: piece, source: b.src}
+	return nil
+}
+
+// shortError is what a body that ended after n bytes is.
+func (b *body) shortError(n int, err error) error {
+	if err == io.ErrUnexpectedEOF || err == io.EOF {
+		err = fmt.Errorf("%d of %d bytes: %w", n, b.length, auth.ErrIncompleteBody)
+	}
+	return bodyError(err)
+}
+
+// resumed is a source whose first piece was read before.
+type resumed struct {
+	piece []byte
+	source
+}
+
+// Read implements io.Reader.
+func (r *resumed) Read(p []byte) (int, error) {
+	if len(r.piece) == 0 {
+		return r.source.Read(p)
+	}
+	n := copy(p, r.piece)
+	r.piece = r.piece[n:]
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (r *resumed) Close() error {
+	if c, ok := r.source.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // readUpTo reads a body whose length nobody announced into buf. Where it does

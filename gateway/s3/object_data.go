@@ -23,12 +23,18 @@ type dataPath struct {
 	reader *blob.Reader
 	md5    *checksum.MD5Pool
 	bufs   [len(bufferSizes)]sync.Pool // of *[]byte, by class
+	writes *budget
+	reads  *budget
 	ranks  atomic.Pointer[rankTable]
 }
 
-// bufferSizes are the classes of buffers in bytes. The first takes any inline
-// body and one byte more, the last any body that is held before it is written.
-var bufferSizes = [...]int{gateway.MaxInlineLimit + 1, 256 << 10, maxHeld}
+// bufferSizes are the classes of buffers in bytes. The first takes the first
+// piece of a body, the last any body that is held before it is written.
+var bufferSizes = [...]int{firstPiece, 16 << 10, gateway.MaxInlineLimit + 1, 256 << 10, maxHeld}
+
+// firstPiece is how many bytes of a body must be there before more memory is
+// given to it than they need.
+const firstPiece = 4 << 10
 
 // maxHeld is the length up to which a body is held in memory before it is
 // written, so that it can be written again under another grant. The writer
@@ -64,7 +70,7 @@ func newDataPath(deps gateway.Deps) *dataPath {
 	bd := blob.Deps{Clock: clock.System{}, Codecs: stripe.NewCodecs()}
 	bc := blob.DefaultConfig()
 	return &dataPath{deps: deps, writer: blob.NewWriter(bc, bd, deps.Scheduler.Renew), reader: blob.NewReader(bc, bd),
-		md5: checksum.NewMD5Pool()}
+		md5: checksum.NewMD5Pool(), writes: newBudget(4), reads: newBudget(2)}
 }
 
 // close waits for reads and writes that were left behind and ends the hashing

@@ -33,6 +33,12 @@ func (c *call) sendObject(w *headerWriter, b *tracker.Bucket, obj *tracker.Objec
 	if whole {
 		out.crc, out.want = crc64nvme.New(), obj.CRC64NVME
 	}
+	reads, share := c.s.blobs.reads, min(2*r.n, readShare)
+	if err := reads.take(c.r.Context(), share); err != nil {
+		w.undo()
+		return err
+	}
+	defer reads.sem.Release(share)
 	src := c.readObject(b, c.key, obj, r)
 	defer src.Close()
 	_, err := src.WriteTo(out)

@@ -33,48 +33,86 @@ func (s *stored) release() {
 // inlineLimit bytes into memory, any other into a blob. On nil the body is
 // verified.
 func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit int) (*stored, error) {
-	to := &target{call: c, body: b, PlaceRequest: tracker.PlaceRequest{Bucket: bucket, Class: class, Size: b.length}}
+	to := &target{call: c, body: b, limit: inlineLimit, PlaceRequest: tracker.PlaceRequest{Bucket: bucket, Class: class, Size: b.length}}
+	d := c.s.blobs
 	switch {
 	case b.length == 0:
 		return &stored{}, b.readAll(nil)
-	case b.length > maxHeld:
-		return to.stream(b)
 	case b.length < 0:
-		return to.unknown(inlineLimit)
+		return to.unknown()
+	case b.length <= firstPiece:
+		return to.whole(d.buffer(int(b.length)))
 	}
-	d := c.s.blobs
-	s := &stored{path: d, buf: d.buffer(int(b.length))}
-	if err := b.readAll(*s.buf); err != nil {
-		s.release()
+	first := d.buffer(firstPiece)
+	defer d.giveBack(first)
+	if err := b.begin(*first); err != nil {
 		return nil, err
 	}
-	if len(*s.buf) <= inlineLimit {
-		s.inline = *s.buf
-		return s, nil
+	if b.length <= int64(inlineLimit) {
+		return to.whole(d.buffer(int(b.length)))
 	}
-	defer s.release()
-	return to.held(*s.buf)
+	share := min(b.length, writeShare)
+	if err := d.writes.take(c.r.Context(), share); err != nil {
+		return nil, err
+	}
+	defer d.writes.sem.Release(share)
+	if b.length <= maxHeld {
+		return to.whole(d.buffer(int(b.length)))
+	}
+	return to.stream(b)
 }
 
-// target is where a body that is no inline one goes.
+// target is where a body goes.
 type target struct {
 	*call
-	body *body
+	body  *body
+	limit int // bytes; bodies at or under it are inline
 	tracker.PlaceRequest
 }
 
-// unknown stores a body whose length nobody announced.
-func (t *target) unknown(inlineLimit int) (*stored, error) {
+// whole reads the body into buf and stores it.
+func (t *target) whole(buf *[]byte) (*stored, error) {
+	s := &stored{path: t.s.blobs, buf: buf}
+	if err := t.body.readAll(*buf); err != nil {
+		s.release()
+		return nil, err
+	}
+	if len(*buf) <= t.limit {
+		s.inline = *buf
+		return s, nil
+	}
+	defer s.release()
+	return t.held(*buf)
+}
+
+// unknown stores a body whose length nobody announced: inline if it ends
+// within the limit, else as a stream. It gets a larger buffer once it has
+// filled the first.
+func (t *target) unknown() (*stored, error) {
 	d := t.s.blobs
-	s := &stored{path: d, buf: d.buffer(inlineLimit + 1)}
+	s := &stored{path: d, buf: d.buffer(min(firstPiece, t.limit+1))}
 	var err error
-	if s.inline, err = t.body.readUpTo(*s.buf); err == nil && len(s.inline) <= inlineLimit {
+	s.inline, err = t.body.readUpTo(*s.buf)
+	if n := len(s.inline); err == nil && n == firstPiece && n <= t.limit && t.body.err == nil {
+		more := d.buffer(t.limit + 1)
+		copy(*more, s.inline)
+		d.giveBack(s.buf)
+		s.buf = more
+		var rest []byte
+		rest, err = t.body.readUpTo((*more)[n:])
+		s.inline = (*more)[:n+len(rest)]
+	}
+	if err == nil && len(s.inline) <= t.limit {
 		return s, nil
 	}
 	defer s.release()
 	if err != nil {
 		return nil, err
 	}
+	if err := d.writes.take(t.r.Context(), writeShare); err != nil {
+		return nil, err
+	}
+	defer d.writes.sem.Release(writeShare)
 	return t.stream(io.MultiReader(bytes.NewReader(s.inline), t.body))
 }
 

@@ -93,6 +93,22 @@ func history(w *world) (lines []string) {
 	do(catalog.TrimChanges{UpTo: 9})
 	do(catalog.SetCursor{Consumer: "events", Index: 10, Sub: 1})
 	do(catalog.SetJob{ID: "drain", State: []byte("state")})
+	// Here begins what level 2 brought.
+	do(catalog.RaiseLevel{To: 2})
+	p = w.inline(b, "tagged", 1)
+	p.Tags = []tracker.Field{{Name: "key", Value: "value"}, {Name: "empty"}}
+	r = do(catalog.Put{PutObject: p}).(*tracker.PutResult)
+	do(catalog.Put{PutObject: w.inline(b, "tagged", 2)})
+	do(catalog.SetTags{SetTags: &tracker.SetTags{Bucket: b, Key: "tagged", Tags: p.Tags[:1]}})
+	do(catalog.SetTags{SetTags: &tracker.SetTags{Bucket: b, Key: "tagged", Version: r.VersionID}})
+	up = do(catalog.CreateUpload{CreateUpload: &tracker.CreateUpload{Bucket: b, Key: "tagged", Owner: "me", Meta: tracker.Meta{Tags: p.Tags}}}).(*tracker.Upload)
+	one = w.part(up.UploadRef, 1, []byte("one"), checksum.None)
+	do(catalog.PutPart{PutPart: one})
+	cmd, err = w.prepare(&tracker.CompleteUpload{UploadRef: up.UploadRef, Size: -1, Parts: []tracker.CompletePart{{Number: 1, ETag: one.ETag}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	do(cmd)
 	return lines
 }
 

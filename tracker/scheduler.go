@@ -126,7 +126,7 @@ type Administration interface {
 	SetNodeState(ctx context.Context, id storage.NodeID, s NodeState) error
 	// Heartbeat tells a node's load and state of health.
 	Heartbeat(ctx context.Context, s storage.Status) error
-	// Status sums up the cluster; Below counts blobs under their target.
+	// Status sums up the cluster; BlobsBelow counts blobs under their target.
 	Status(ctx context.Context) (*Status, error)
 }
 
@@ -138,7 +138,7 @@ type Status struct {
 	Fence       int64
 	Incarnation string
 	Queues      map[string]Queue // garbage, orphan, repair, reconcile
-	BlobsBelow  int64
+	BlobsBelow  int64            // -1 while they are being counted
 }
 
 // Voter is one copy of the catalog.

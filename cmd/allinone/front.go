@@ -87,7 +87,7 @@ func newStateCollector(s *Server) *stateCollector {
 		bad:         d("node_bad_shards_total", "Bad shards found since start.", "node"),
 		queueLength: d("queue_length", "Work that waits.", "queue"),
 		queueOldest: d("queue_oldest_timestamp_seconds", "Since when the oldest of it waits, 0 for none.", "queue"),
-		below:       d("blobs_below_target", "Blobs with fewer good shards than their scheme is wide."),
+		below:       d("blobs_below_target", "Blobs with fewer good shards than their scheme is wide; absent while they are being counted."),
 		applied:     d("catalog_applied_index", "Log index that a copy of the catalog has applied.", "voter"),
 		logSyncs:    d("catalog_log_syncs_total", "Syncs of the copies' logs since start."),
 	}
@@ -131,7 +131,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (c *stateCollector) cluster(st *tracker.Status, gauge func(*prometheus.Desc, float64, ...string)) {
-	gauge(c.below, float64(st.BlobsBelow))
+	if st.BlobsBelow >= 0 {
+		gauge(c.below, float64(st.BlobsBelow))
+	}
 	for name, q := range st.Queues {
 		gauge(c.queueLength, float64(q.Length), name)
 		gauge(c.queueOldest, float64(q.Oldest)/1000, name)

@@ -170,7 +170,11 @@ func (c *adminClient) call(ctx context.Context, method, path string, in, out any
 
 func writeStatus(w io.Writer, st *tracker.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nobjects' blobs below target\t%d\n\n", st.Map.Cluster, st.Incarnation, st.BlobsBelow)
+	below := "being counted"
+	if st.BlobsBelow >= 0 {
+		below = fmt.Sprint(st.BlobsBelow)
+	}
+	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nblobs below target\t%s\n\n", st.Map.Cluster, st.Incarnation, below)
 	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY")
 	for _, n := range st.Map.Nodes {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", n.ID, groupName(st.Map, n.Group), n.State, human(n.Load.Used), human(n.Load.Free), n.Load.Errors, n.Addr)

@@ -3,10 +3,12 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/hashicorp/raft"
 
 	"holdfast/tracker/consensus/raftlog"
+	"holdfast/tracker/kv"
 )
 
 // bootstrap begins the voters that have not begun, with one configuration. If
@@ -54,11 +56,10 @@ func (l *Local) begin(v *voter, conf raft.Configuration) error {
 			continue
 		}
 		// The state must be there durably before the identity says so.
-		state, _, err := v.openState(l.parts, "state", true)
+		err := v.make("state", func(dir string) (io.Closer, error) {
+			return kv.Open(v.FS, dir, kv.Options{Cache: l.parts.cache, Logger: v.log})
+		})
 		if err != nil {
-			return err
-		}
-		if err := errors.Join(state.Close(), syncDir(v.FS, v.Dir)); err != nil {
 			return err
 		}
 		v.id = &raftlog.Identity{Cluster: l.cfg.ClusterID, Voter: v.ID, Server: string(s.ID), State: "state", Vote: true}

@@ -60,7 +60,7 @@ func newSyncPoints(t *testing.T, every int) *syncPoints {
 // A crash at any sync of a bootstrap leaves what the next bootstrap finishes.
 func TestBootstrapCrash(t *testing.T) {
 	t.Parallel()
-	p := newSyncPoints(t, 2)
+	p := newSyncPoints(t, 3)
 	p.note = func() any { return nil }
 	cfg := group(t, 3, oneFS(p.fs()))
 	cfg.Bootstrap, cfg.BallastBytes = true, -1

@@ -202,7 +202,7 @@ func (l *Local) copyTo(ctx context.Context, src *voter, h *handle, w *voter) err
 	if err := errors.Join(syncDir(w.FS, w.Dir), ctx.Err()); err != nil {
 		return err
 	}
-	s, pos, err := w.openState(l.parts, w.id.State, false)
+	s, pos, err := w.openState(l.parts, w.id.State)
 	if err != nil {
 		return err
 	}

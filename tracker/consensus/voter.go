@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,17 +105,21 @@ func (v *voter) openLog(p *parts, create bool) (err error) {
 	if _, err := v.FS.Stat(v.path("log")); err != nil && !create {
 		return errEmpty
 	}
+	opts := raftlog.Options{
+		Options:     kv.Options{CacheBytes: 1 << 20, MemTableBytes: 16 << 20, MaxOpenFiles: 100, Logger: v.log},
+		KeepBytes:   p.keep,
+		RecentBytes: p.ring,
+	}
 	if create {
 		if err := makeDir(v.FS, v.Dir); err != nil {
 			return err
 		}
+		if err := v.make("log", func(dir string) (io.Closer, error) { return raftlog.Open(v.FS, dir, opts) }); err != nil {
+			return err
+		}
 	}
-	v.store, err = raftlog.Open(v.FS, v.path("log"), raftlog.Options{
-		Options:     kv.Options{CacheBytes: 1 << 20, MemTableBytes: 16 << 20, MaxOpenFiles: 100, Logger: v.log, OnFailure: v.fail},
-		KeepBytes:   p.keep,
-		RecentBytes: p.ring,
-	})
-	if err != nil {
+	opts.OnFailure, opts.MustExist = v.fail, true
+	if v.store, err = raftlog.Open(v.FS, v.path("log"), opts); err != nil {
 		return err
 	}
 	if v.id, err = v.store.Identity(); err != nil {
@@ -131,10 +136,28 @@ func (v *voter) openLog(p *parts, create bool) (err error) {
 	return nil
 }
 
+// make makes a store in the voter's directory, unless it is there. It appears
+// whole or not at all: a crash while Pebble makes a store can leave one that
+// cannot be opened, which must not look like a store that has rotted.
+func (v *voter) make(name string, open func(dir string) (io.Closer, error)) error {
+	if _, err := v.FS.Stat(v.path(name)); err == nil {
+		return nil
+	}
+	tmp := v.path(name + ".new")
+	if err := v.FS.RemoveAll(tmp); err != nil {
+		return err
+	}
+	s, err := open(tmp)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Close(), v.FS.Rename(tmp, v.path(name)), syncDir(v.FS, v.Dir))
+}
+
 // openState opens the state store and checks that it holds what was promised.
-func (v *voter) openState(p *parts, name string, create bool) (*kv.Store, position, error) {
+func (v *voter) openState(p *parts, name string) (*kv.Store, position, error) {
 	s, err := kv.Open(v.FS, v.path(name), kv.Options{
-		Cache: p.cache, MaxOpenFiles: 1000, MustExist: !create, Logger: v.log, OnFailure: v.fail,
+		Cache: p.cache, MaxOpenFiles: 1000, MustExist: true, Logger: v.log, OnFailure: v.fail,
 	})
 	if err != nil {
 		return nil, position{}, err
@@ -157,7 +180,7 @@ func (v *voter) openState(p *parts, name string, create bool) (*kv.Store, positi
 func (v *voter) assemble(p *parts) error {
 	v.server, v.recovery = v.id.Server, v.id.Recovery
 	v.sweep()
-	s, pos, err := v.openState(p, v.id.State, false)
+	s, pos, err := v.openState(p, v.id.State)
 	if err != nil {
 		return err
 	}
@@ -229,7 +252,7 @@ func (v *voter) install(p *parts) error {
 	if in == nil {
 		return errors.New("consensus: no state was received")
 	}
-	s, pos, err := v.openState(p, in.name, false)
+	s, pos, err := v.openState(p, in.name)
 	if err != nil {
 		return err
 	}

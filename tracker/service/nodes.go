@@ -296,7 +296,7 @@ func (s *Service) Status(ctx context.Context) (*tracker.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
-	out := &tracker.Status{Map: st.m, Fence: c.Fence, Incarnation: c.Incarnation, Queues: map[string]tracker.Queue{}}
+	out := &tracker.Status{Map: st.m, Fence: c.Fence, Incarnation: c.Incarnation, Queues: map[string]tracker.Queue{}, BlobsBelow: -1}
 	if f := s.progress.Load(); f != nil {
 		p := (*f)()
 		out.Queues, out.BlobsBelow = p.Queues, p.Below

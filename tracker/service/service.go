@@ -102,7 +102,7 @@ type Leadership interface {
 // Progress is what the background workers tell Status.
 type Progress struct {
 	Queues map[string]tracker.Queue
-	Below  int64 // blobs under their target
+	Below  int64 // blobs under their target, -1 while they are being counted
 }
 
 // Service implements tracker.Catalog, tracker.Scheduler and

@@ -55,6 +55,8 @@ type census struct {
 		starts  uint64 // censuses begun
 		passes  uint64 // ended
 		whole   uint64 // the number of starts when the last to end began
+		term    uint64 // of leadership, in which it counts
+		counted bool   // a census has ended in this term, under these states
 	}
 }
 
@@ -82,10 +84,11 @@ func (w *census) Wake() <-chan struct{} { return w.c.DamageReady() }
 func (w *census) Width() int            { return 1 }
 
 // Begin starts over: what a former leader knew is not known here.
-func (w *census) Begin(uint64) {
+func (w *census) Begin(term uint64) {
 	w.table.reset()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.mu.term, w.mu.counted = term, false
 	w.mu.running, w.mu.dirty = false, true
 }
 
@@ -110,8 +113,10 @@ func (w *census) Note() string {
 
 // Below counts the blobs under their target: those in the table that are
 // known to be, those there was no room for, and those whose only fault is
-// that a node is down.
+// that a node is down. It is -1 while none is known and that says nothing: no
+// census has ended in the present term of leadership, under the present map.
 func (w *census) Below() int64 {
+	current := w.current()
 	s := w.table.stats()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,12 +124,31 @@ func (w *census) Below() int64 {
 	if w.mu.running {
 		t.away, t.spill = max(t.away, w.mu.run.away), max(t.spill, w.mu.run.spill)
 	}
-	return s.below + t.away + t.spill
+	if n := s.below + t.away + t.spill; n > 0 || current {
+		return n
+	}
+	return -1
+}
+
+// current tells whether what the last census counted still says something.
+func (w *census) current() bool {
+	term, leads := w.c.LeaderEpoch()
+	_, m, err := w.c.Plan(context.Background()) // from memory
+	if !leads || err != nil {
+		return false
+	}
+	states := w.fingerprint(m)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.counted && w.mu.term == term && w.mu.states == states
 }
 
 // Complete tells whether a census has ended in this term and nothing has
 // changed since.
 func (w *census) Complete() bool {
+	if !w.current() {
+		return false
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return !w.mu.running && !w.mu.dirty
@@ -167,7 +191,7 @@ func (w *census) Step(ctx context.Context) (time.Duration, error) {
 	w.mu.Lock()
 	if states != w.mu.states {
 		w.mu.states, w.mu.dirty = states, true
-		w.mu.running = false
+		w.mu.running, w.mu.counted = false, false
 	}
 	if !w.mu.running {
 		if !w.wanted(now) {
@@ -256,6 +280,7 @@ func (w *census) advance(blobs []Blob, t tally) time.Duration {
 	w.mu.running, w.mu.ended, w.mu.took = false, now, now.Sub(w.mu.began)
 	w.mu.last, w.mu.done = w.mu.run, w.table.stats().done
 	w.mu.passes++
+	w.mu.counted = true
 	w.mu.whole = w.mu.starts
 	return w.cfg.Poll
 }

@@ -82,7 +82,7 @@ func New(cfg Config, c Cluster, store Store, nodes storage.Nodes, clk clock.Cloc
 }
 
 // Below counts the blobs under their target, from the catalog's rows and from
-// what nodes said they lack.
+// what nodes said they lack; -1 while they are being counted.
 func (w *Workers) Below() int64 { return w.census.Below() }
 
 // Settled tells whether the census of this term is complete and no blob waits

@@ -89,6 +89,20 @@ func (c *crasher) hook(op vfs.Op, path string) error {
 	return nil
 }
 
+// record turns the taking of cuts on or off. The index's own goroutines sync
+// at any time.
+func (c *crasher) record(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.on = on
+}
+
+func (c *crasher) taken() []cut {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.mu.cuts)
+}
+
 func openCrashed(t *testing.T, fs vfs.FS, limits node.Limits, damage func(storage.Damage)) (*node.Node, error) {
 	return node.Open(t.Context(), node.Config{FS: fs, Dir: crashDir, Cluster: "test", Node: 1, Epoch: 1,
 		Logger: zerolog.Nop(), Reserve: -1, Limits: limits, Damage: damage})
@@ -100,10 +114,10 @@ func (c *crasher) run(scenario func()) {
 	var err error
 	c.n, err = openCrashed(c.T, vfs.WithHook(c.mem, c.hook), c.limits, nil)
 	must(c.T, err)
-	c.mu.on = true
+	c.record(true)
 	scenario()
-	c.mu.on = false
-	cuts := c.mu.cuts
+	c.record(false)
+	cuts := c.taken()
 	cuts = append(cuts, cut{c.mem.CrashClone(0, nil), "at the end", c.known.copy()})
 	must(c.T, c.n.Close())
 	cuts = append(cuts, cut{c.mem.CrashClone(0, nil), "closed", c.known.copy()})
@@ -395,24 +409,24 @@ func TestCrashTwice(t *testing.T) {
 	var err error
 	c.n, err = openCrashed(t, vfs.WithHook(c.mem, c.hook), c.limits, nil)
 	must(t, err)
-	c.mu.on = true
+	c.record(true)
 	for n, size := range []int{5000, 2 << 20, 300000, 900000, 1 << 20, 900000, 10} {
 		c.put(uint64(n), size)
 	}
 	c.delete(storagetest.ID(2))
-	c.mu.on = false
-	first := c.mu.cuts
+	c.record(false)
+	first := c.taken()
 	second := 0
 	for _, k := range first {
 		if !strings.Contains(k.at, " 50 %") {
 			continue
 		}
 		again := &crasher{T: t, mem: k.fs, rng: c.rng, limits: c.limits, known: k.known}
-		again.mu.on = true
+		again.record(true)
 		n, err := openCrashed(t, vfs.WithHook(k.fs, again.hook), c.limits, nil)
 		must(t, err)
-		again.mu.on = false
-		for _, kk := range again.mu.cuts {
+		again.record(false)
+		for _, kk := range again.taken() {
 			kk.at = k.at + "; then " + kk.at
 			again.verify(kk, false)
 			second++

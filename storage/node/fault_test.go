@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -199,8 +200,16 @@ func TestRandomFullDisk(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	mem := vfs.NewMem()
+	var mu sync.Mutex
 	armed := false
+	arm := func(on bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		armed = on
+	}
 	fs := vfs.WithHook(mem, func(op vfs.Op, path string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		grows := op == vfs.OpCreate || op == vfs.OpWrite || op == vfs.OpSync || op == vfs.OpPreallocate || op == vfs.OpRename
 		if armed && grows && !strings.Contains(path, "index") && rng.IntN(6) == 0 {
 			return syscall.ENOSPC
@@ -212,10 +221,12 @@ func TestRandomFullDisk(t *testing.T) {
 	kept := map[uint64]int{}
 	failed := 0
 	for i := range uint64(300) {
+		mu.Lock()
 		size := []int{100, 5000, 70_000, 600_000, 2 << 20}[rng.IntN(5)]
-		armed = true
+		mu.Unlock()
+		arm(true)
 		err := putOne(t, n, storagetest.ID(i), storagetest.Payload(i, size))
-		armed = false
+		arm(false)
 		switch {
 		case err == nil:
 			kept[i] = size

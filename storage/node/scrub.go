@@ -151,6 +151,11 @@ func (n *Node) scrubShard(ctx context.Context, id storage.ShardID, heads *nonces
 // verifyEntry reads a shard and checks its frames, its seal and what its
 // record or file says of it.
 func (n *Node) verifyEntry(ctx context.Context, e *index.Entry, heads *nonces, buf []byte) (int64, error) {
+	// A file that was deleted under us still reads well through a handle that
+	// is open.
+	if _, err := n.fs.Stat(n.entryPath(e)); err != nil {
+		return 0, err
+	}
 	h, base, err := n.openEntry(e)
 	if err != nil {
 		return 0, err
@@ -182,6 +187,14 @@ func (n *Node) verifyEntry(ctx context.Context, e *index.Entry, heads *nonces, b
 		return sum.Length, checkTrailer(h, e.ID, e.Seal, e.File)
 	}
 	return sum.Length, heads.check(h, e)
+}
+
+// entryPath is the file that holds a shard.
+func (n *Node) entryPath(e *index.Entry) string {
+	if e.Kind == volume.Filed {
+		return n.shardPath(e.ID, e.File)
+	}
+	return n.volumePath(e.Loc.Volume)
 }
 
 // nonces remembers those of volumes, to check the headers of their records:

@@ -225,6 +225,32 @@ func TestScrub(t *testing.T) {
 	}
 }
 
+// TestScrubFindsDeletedFiles under a node that has them open.
+func TestScrubFindsDeletedFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	found := map[storage.ShardID]bool{}
+	n := open(t, vfs.OS(), dir, 1, func(c *node.Config) {
+		c.Limits = node.Limits{ScrubRate: -1}
+		c.Damage = func(d storage.Damage) { found[d.Shard] = true }
+	})
+	for i, size := range []int{3000, 200_000, 2 << 20} {
+		must(t, putOne(t, n, storagetest.ID(uint64(i)), storagetest.Payload(uint64(i), size)))
+	}
+	must(t, n.Scrub(t.Context()))
+	for _, pattern := range []string{"blobs/0*/*", "volumes/*"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		must(t, err)
+		for _, f := range files {
+			must(t, os.Remove(f))
+		}
+	}
+	must(t, n.Scrub(t.Context()))
+	if len(found) != 3 {
+		t.Errorf("of three shards whose files were deleted, %d were found missing", len(found))
+	}
+}
+
 // locate finds the frames of a shard in the files of a node.
 func locate(t *testing.T, dir string, id storage.ShardID, run []byte) (path string, at int64) {
 	t.Helper()

@@ -47,6 +47,26 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
+// BenchmarkWriteStream is BenchmarkWrite with a source that is not in memory.
+func BenchmarkWriteStream(b *testing.B) {
+	for _, scheme := range []string{"rep-1", "rs-2+2"} {
+		for _, size := range []int{16 << 10, 2 << 20, 10 << 20, 64 << 20} {
+			b.Run(fmt.Sprintf("%s/%d", scheme, size), func(b *testing.B) {
+				c := newCluster(6)
+				g, src := c.grant(scheme), bytes.NewReader(content(size))
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					_, _ = src.Seek(0, io.SeekStart)
+					if _, _, err := c.writer.Write(b.Context(), g, nullNodes{}, struct{ io.Reader }{src}, int64(size)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func BenchmarkRead(b *testing.B) {
 	for _, scheme := range []string{"rep-1", "rep-2", "rs-2+2", "rs-4+2", "rs-4+2 degraded"} {
 		for _, size := range []int{16 << 10, 10 << 20} {
@@ -92,6 +112,86 @@ func (z *zeros) Read(p []byte) (int, error) {
 	n := min(int64(len(p)), z.n)
 	z.n -= n
 	return int(n), nil
+}
+
+// pausing is a source that stops after some bytes until it is let go on.
+type pausing struct {
+	data   []byte
+	at     int
+	pause  int
+	paused *sync.WaitGroup
+	gate   chan struct{}
+}
+
+func (p *pausing) Read(b []byte) (int, error) {
+	switch {
+	case p.at == p.pause:
+		p.pause = -1
+		p.paused.Done()
+		<-p.gate
+	case p.at == len(p.data):
+		return 0, io.EOF
+	}
+	end := len(p.data)
+	if p.pause >= 0 {
+		end = p.pause
+	}
+	n := copy(b, p.data[p.at:end])
+	p.at += n
+	return n, nil
+}
+
+// TestMemoryOfSlowStreams: a stream holds memory for the bytes that came, not
+// for those that were announced.
+func TestMemoryOfSlowStreams(t *testing.T) {
+	const streams = 50
+	data := content(3 << 20)
+	for _, scheme := range []string{"rep-1", "rs-8+4"} {
+		for _, size := range []int{len(data), 100_000, -1} {
+			for _, pause := range []int{0, 1000, 20_000, 90_000, 400_000} {
+				if size >= 0 && pause > size {
+					continue
+				}
+				name := fmt.Sprintf("%s, %d of %d bytes", scheme, pause, size)
+				c := newCluster(mustScheme(scheme).Width())
+				sent := data
+				if size >= 0 {
+					sent = data[:size]
+				}
+				before := heap()
+				gate := make(chan struct{})
+				var wg, paused sync.WaitGroup
+				paused.Add(streams)
+				for range streams {
+					g := c.grant(scheme)
+					wg.Go(func() {
+						src := &pausing{data: sent, pause: pause, paused: &paused, gate: gate}
+						b, _, err := c.writer.Write(t.Context(), g, nullNodes{}, src, int64(size))
+						if err != nil || b.Length != int64(len(sent)) {
+							t.Errorf("%s: %d bytes, %v", name, b.Length, err)
+						}
+					})
+				}
+				paused.Wait()
+				each := (heap() - before) / streams
+				if limit := int64(5*pause + 8<<10); each > limit {
+					t.Errorf("%s: %d bytes of heap each, want at most %d", name, each, limit)
+				}
+				close(gate)
+				wg.Wait()
+			}
+		}
+	}
+}
+
+// heap is the number of bytes on the heap without what pools keep.
+func heap() int64 {
+	for range 3 {
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // TestMemory: 16 uploads of 128 MiB beside 16 downloads under rs-2+2, one node

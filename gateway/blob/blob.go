@@ -21,7 +21,9 @@
 // # Memory
 //
 // A write holds at most two batches of about 1.25 MiB (of one stripe, if that
-// is more), a read two windows of about 512 KiB, all from pools. A shard that
+// is more), a read two windows of about 512 KiB, all from pools. A write whose
+// source is a stream gets its first batch once 340 KiB, or all, of it are
+// there; until then it holds about five times what came at most. A shard that
 // hangs keeps a batch or a window's buffer until its node answers.
 package blob
 

@@ -22,7 +22,8 @@ type Writer struct {
 	codecs *stripe.Codecs
 	renew  func(ctx context.Context, t *storage.Ticket) (*storage.Ticket, error)
 	pools  table[erasure.Scheme, batchPool]
-	groups table[uint16, latency] // from the last byte handed to a node to its seal
+	pieces [len(pieceSizes)]sync.Pool // of *[]byte
+	groups table[uint16, latency]     // from the last byte handed to a node to its seal
 	wg     sync.WaitGroup
 }
 
@@ -44,7 +45,8 @@ func (w *Writer) Wait() { w.wg.Wait() }
 // Write streams src into the shards of the grant: one grant, one attempt.
 // size is the length of src, negative if it is not known; a source that ends
 // elsewhere is erasure.ErrLength, one over erasure.MaxBlob
-// erasure.ErrTooLarge.
+// erasure.ErrTooLarge. Memory is taken as the bytes of src come; a
+// *bytes.Reader has them all.
 //
 // On nil at least a quorum of shards is sealed, and durable; every other one
 // is a hole in the returned blob, told in holes. src was read up to io.EOF
@@ -63,6 +65,11 @@ func (w *Writer) Write(ctx context.Context, grant *tracker.Grant, nodes storage.
 	if err := u.begin(ctx); err != nil {
 		return tracker.NewBlob{}, nil, err
 	}
+	src, release, err := w.ahead(src, size)
+	if err != nil {
+		return tracker.NewBlob{}, nil, err
+	}
+	defer release()
 	pool := w.pools.get(grant.Scheme)
 	pool.once.Do(func() { pool.init(codec) })
 	u.pool = &pool.batches

@@ -168,12 +168,17 @@ func TestSourceFails(t *testing.T) {
 			size int64
 			want error
 		}{
-			"at once":           {iotest.ErrReader(boom), -1, boom},
-			"in a small body":   {io.MultiReader(bytes.NewReader(content(100)), iotest.ErrReader(boom)), 200, boom},
-			"at the very end":   {io.MultiReader(bytes.NewReader(content(9<<20)), iotest.ErrReader(boom)), 9 << 20, boom},
-			"short":             {bytes.NewReader(content(9<<20 - 1)), 9 << 20, erasure.ErrLength},
-			"long":              {bytes.NewReader(content(9<<20 + 1)), 9 << 20, erasure.ErrLength},
-			"announced as huge": {bytes.NewReader(nil), erasure.MaxBlob + 1, erasure.ErrTooLarge},
+			"at once":            {iotest.ErrReader(boom), -1, boom},
+			"in a small body":    {io.MultiReader(bytes.NewReader(content(100)), iotest.ErrReader(boom)), 200, boom},
+			"with the last byte": {iotest.DataErrReader(io.MultiReader(bytes.NewReader(content(100)), iotest.ErrReader(boom))), 100, boom},
+			"behind read ahead":  {io.MultiReader(bytes.NewReader(content(400<<10)), iotest.ErrReader(boom)), -1, boom},
+			"stands still":       {io.MultiReader(bytes.NewReader(content(100)), still{}), 200, io.ErrNoProgress},
+			"short stream":       {iotest.HalfReader(bytes.NewReader(content(9<<20 - 1))), 9 << 20, erasure.ErrLength},
+			"long stream":        {iotest.HalfReader(bytes.NewReader(content(101))), 100, erasure.ErrLength},
+			"at the very end":    {io.MultiReader(bytes.NewReader(content(9<<20)), iotest.ErrReader(boom)), 9 << 20, boom},
+			"short":              {bytes.NewReader(content(9<<20 - 1)), 9 << 20, erasure.ErrLength},
+			"long":               {bytes.NewReader(content(9<<20 + 1)), 9 << 20, erasure.ErrLength},
+			"announced as huge":  {bytes.NewReader(nil), erasure.MaxBlob + 1, erasure.ErrTooLarge},
 		} {
 			t.Run(scheme+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -187,6 +192,11 @@ func TestSourceFails(t *testing.T) {
 		}
 	}
 }
+
+// still is a source that gives neither bytes nor an error.
+type still struct{}
+
+func (still) Read([]byte) (int, error) { return 0, nil }
 
 func TestWriteCanceled(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -246,16 +247,16 @@ func TestDurable(t *testing.T) {
 func TestFailure(t *testing.T) {
 	t.Parallel()
 	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpSync} {
-		armed := false
+		var armed atomic.Bool
 		fs := vfs.WithHook(mem(t), func(o vfs.Op, path string) error {
-			if armed && o == op {
+			if armed.Load() && o == op {
 				return syscall.EIO
 			}
 			return nil
 		})
 		x := open(t, fs)
 		must(t, x.Append([]*Put{{Entry: entry(1)}}, Loc{1, 8192}))
-		armed = true
+		armed.Store(true)
 		if err := x.Delete([]storage.ShardID{entry(1).ID}); !errors.Is(err, syscall.EIO) {
 			t.Fatal(op, err)
 		}

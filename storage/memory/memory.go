@@ -151,7 +151,7 @@ func (n *Node) Create(ctx context.Context, t *storage.Ticket, id storage.ShardID
 		return nil, fmt.Errorf("node %d: %w", n.id, storage.ErrNoSpace)
 	}
 	n.mu.open[id] = true
-	return &writer{n: n, id: id, expiry: t.Expiry, seed: frame.SeedOf(id.Blob, id.Index, id.Gen)}, nil
+	return &writer{n: n, id: id, op: t.Op, expiry: t.Expiry, seed: frame.SeedOf(id.Blob, id.Index, id.Gen)}, nil
 }
 
 func checkTicket(t *storage.Ticket, blob storage.BlobID, id storage.NodeID, epoch uint32) error {
@@ -164,12 +164,31 @@ func checkTicket(t *storage.Ticket, blob storage.BlobID, id storage.NodeID, epoc
 type writer struct {
 	n      *Node
 	id     storage.ShardID
+	op     storage.Operation
 	expiry int64
 	seed   frame.Seed
 	frames []byte
 	count  int64
 	err    error
 	done   bool
+}
+
+// Renew implements storage.Renewer.
+func (w *writer) Renew(t *storage.Ticket) error {
+	switch {
+	case w.done:
+		return fmt.Errorf("shard %s: sealed or aborted before: %w", w.id, storage.ErrSeal)
+	case t == nil:
+		return fmt.Errorf("shard %s: %w", w.id, storage.ErrTicket)
+	}
+	w.n.mu.Lock()
+	epoch := w.n.mu.epoch
+	w.n.mu.Unlock()
+	if err := t.Names(w.id.Blob, w.op, w.n.id, epoch); err != nil {
+		return err
+	}
+	w.expiry = max(w.expiry, t.Expiry)
+	return nil
 }
 
 func (w *writer) Write(p []byte) (int, error) {

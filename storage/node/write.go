@@ -70,7 +70,7 @@ func (n *Node) Create(ctx context.Context, t *storage.Ticket, id storage.ShardID
 	if !n.writing.begin(id) {
 		return nil, fmt.Errorf("shard %s is being written: %w", id, storage.ErrExists)
 	}
-	w := &writer{n: n, seed: frame.SeedOf(id.Blob, id.Index, id.Gen)}
+	w := &writer{n: n, op: t.Op, seed: frame.SeedOf(id.Blob, id.Index, id.Gen)}
 	w.r.put.ID, w.r.put.Expiry, w.r.put.Kind = id, t.Expiry, volume.Packed
 	_, found, err := n.index.Get(id)
 	if err == nil && found {
@@ -89,6 +89,7 @@ func (n *Node) Create(ctx context.Context, t *storage.Ticket, id storage.ShardID
 // writer takes one shard: in memory while it may be packed, then in a file.
 type writer struct {
 	n      *Node
+	op     storage.Operation // of its ticket
 	seed   frame.Seed
 	frames int64
 	length int64
@@ -144,6 +145,22 @@ func (w *writer) dropBuffer() {
 		w.n.buffers.put(w.buf)
 		w.buf = nil
 	}
+}
+
+// Renew implements storage.Renewer.
+func (w *writer) Renew(t *storage.Ticket) error {
+	id := w.r.put.ID
+	switch {
+	case w.done:
+		return fmt.Errorf("shard %s: sealed or aborted before: %w", id, storage.ErrSeal)
+	case t == nil:
+		return fmt.Errorf("shard %s: %w", id, storage.ErrTicket)
+	}
+	if err := t.Names(id.Blob, w.op, w.n.cfg.Node, w.n.epoch.Load()); err != nil {
+		return err
+	}
+	w.r.put.Expiry = max(w.r.put.Expiry, t.Expiry)
+	return nil
 }
 
 // Write implements storage.ShardWriter.

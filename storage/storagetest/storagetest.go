@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		"WriteRead":  testWriteRead,
 		"Ranges":     testRanges,
 		"Tickets":    testTickets,
+		"Renew":      testRenew,
 		"Exists":     testExists,
 		"BadFrames":  testBadFrames,
 		"BadSeal":    testBadSeal,

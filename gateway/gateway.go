@@ -60,6 +60,9 @@ const (
 	MaxObject       = 50 << 40
 	MaxDeleteKeys   = 1000
 	MaxInlineLimit  = 64 << 10
+	MaxObjectTags   = 10
+	MaxTagKey       = 128 // UTF-16 units
+	MaxTagValue     = 256 // UTF-16 units
 )
 
 // DefaultConfig returns the configuration of a gateway that was told nothing.

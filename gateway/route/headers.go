@@ -28,7 +28,6 @@ var unbuilt = map[string][]string{
 	"X-Amz-Object-Lock-Legal-Hold":                                {"OFF"},
 	"X-Amz-Object-Ownership":                                      {"BucketOwnerEnforced"},
 	"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled":             {"false"},
-	"X-Amz-Tagging-Directive":                                     {"COPY", "REPLACE"},
 	"X-Amz-Grant-Full-Control":                                    nil,
 	"X-Amz-Grant-Read":                                            nil,
 	"X-Amz-Grant-Read-Acp":                                        nil,
@@ -49,7 +48,6 @@ var unbuilt = map[string][]string{
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm": nil,
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key":       nil,
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key-Md5":   nil,
-	"X-Amz-Tagging":                                               nil,
 	"X-Amz-Write-Offset-Bytes":                                    nil,
 }
 
@@ -65,7 +63,6 @@ var choices = map[string][]string{
 	"X-Amz-Object-Lock-Legal-Hold":                    {"ON", "OFF"},
 	"X-Amz-Object-Ownership":                          {"BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"},
 	"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled": {"true", "false"},
-	"X-Amz-Tagging-Directive":                         {"COPY", "REPLACE"},
 }
 
 func set(names ...string) map[string]bool {

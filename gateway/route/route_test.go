@@ -91,7 +91,7 @@ func TestMatch(t *testing.T) {
 		{"POST", "/b/k?select&select-type=2", nil, "SelectObjectContent", NotBuilt},
 		{"DELETE", "/b/k?uploadId=u", nil, "AbortMultipartUpload", 0},
 		{"DELETE", "/b/k?versionId=v", nil, "DeleteObject", 0},
-		{"DELETE", "/b/k?tagging", nil, "DeleteObjectTagging", NotBuilt},
+		{"DELETE", "/b/k?tagging", nil, "DeleteObjectTagging", 0},
 		{"GET", "/b/k?cache=buster&_=1", nil, "GetObject", 0},
 		{"GET", "/b/k?x-id=GetObject&versionId=v", nil, "GetObject", 0},
 		{"GET", "/b/k?uploadId=u", nil, "ListParts", 0},

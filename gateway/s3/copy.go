@@ -83,6 +83,9 @@ func (c *call) copyVersion(r *tracker.PutObject, src *copied, ask checksum.Algor
 		if !c.replaces() {
 			r.Headers = withRedirect(src.obj.Headers, fieldValue(r.Headers, redirectLocation))
 		}
+		if r.Tags, err = c.copiedTags(src); err != nil {
+			return nil, err
+		}
 	}
 	m := &r.Meta
 	if res.Meta != nil {
@@ -158,6 +161,9 @@ func (c *call) newCopy(b *tracker.Bucket, src *copied) (*tracker.PutObject, erro
 	redirect := fieldValue(r.Headers, redirectLocation)
 	if !replace {
 		r.Headers = withRedirect(src.obj.Headers, redirect)
+	}
+	if r.Tags, err = c.copiedTags(src); err != nil {
+		return nil, err
 	}
 	if src.b.ID == b.ID && src.key == c.key && src.version == "" && !replace && redirect == "" &&
 		className(r.Class) == className(src.obj.Class) && c.header("X-Amz-Checksum-Algorithm") == "" {

@@ -193,6 +193,9 @@ func objectResponse(w *headerWriter, obj *tracker.Object, overrides []tracker.Fi
 	if obj.Class != "" && obj.Class != standard {
 		w.set("X-Amz-Storage-Class", obj.Class)
 	}
+	if n := len(obj.Tags); n > 0 {
+		w.set("X-Amz-Tagging-Count", strconv.Itoa(n))
+	}
 }
 
 // integrityHeaders sets the parts count and, where the client asked, the

@@ -51,6 +51,9 @@ func (c *call) newPut(b *tracker.Bucket) (*tracker.PutObject, error) {
 	if r.Headers, err = c.objectHeaders(); err != nil {
 		return nil, err
 	}
+	if r.Tags, err = c.newTags(); err != nil {
+		return nil, err
+	}
 	r.Class, err = c.storageClass()
 	return r, err
 }

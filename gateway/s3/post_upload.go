@@ -157,8 +157,23 @@ func (c *call) formPut(b *tracker.Bucket, form *postForm) (*tracker.PutObject, e
 		return nil, err
 	}
 	var err error
+	if r.Tags, err = c.formTags(form.fields["tagging"]); err != nil {
+		return nil, err
+	}
 	r.Class, err = c.checkClass(form.fields["x-amz-storage-class"])
 	return r, err
+}
+
+// formTags reads the field "tagging": the document of PutObjectTagging.
+func (c *call) formTags(doc string) ([]tracker.Field, error) {
+	if doc == "" {
+		return nil, nil
+	}
+	tags, err := parseTagging([]byte(doc))
+	if err != nil || len(tags) == 0 {
+		return nil, err
+	}
+	return tags, c.authorize("s3:PutObjectTagging", c.bucket, c.key)
 }
 
 // knownFormField reports whether a field is honoured, or changes nothing.
@@ -168,8 +183,6 @@ func knownFormField(name, value string) bool {
 	switch name {
 	case "acl", "x-amz-acl":
 		return value == "" || value == "private" || value == "bucket-owner-full-control"
-	case "tagging":
-		return value == ""
 	case "x-amz-storage-class", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "x-amz-checksum-algorithm",
 		"x-amz-sdk-checksum-algorithm", redirectLocation:
 		return true

@@ -28,6 +28,10 @@ func createMultipartUpload(c *call) error {
 	if err != nil {
 		return err
 	}
+	tags, err := c.newTags()
+	if err != nil {
+		return err
+	}
 	class, err := c.storageClass()
 	if err != nil {
 		return err
@@ -37,7 +41,7 @@ func createMultipartUpload(c *call) error {
 		return err
 	}
 	r := &tracker.CreateUpload{Bucket: b.ID, Key: c.key, Owner: c.owner(),
-		Meta: tracker.Meta{Class: class, Headers: fields, Checksum: sum}}
+		Meta: tracker.Meta{Class: class, Headers: fields, Checksum: sum, Tags: tags}}
 	var up *tracker.Upload
 	err = c.commit(func(ctx context.Context, m tracker.Mutation) (err error) {
 		r.Mutation = m

@@ -44,6 +44,7 @@ const (
 	InvalidRequest               Code = "InvalidRequest"
 	InvalidSecurity              Code = "InvalidSecurity"
 	InvalidStorageClass          Code = "InvalidStorageClass"
+	InvalidTag                   Code = "InvalidTag"
 	InvalidToken                 Code = "InvalidToken"
 	InvalidURI                   Code = "InvalidURI"
 	KeyTooLong                   Code = "KeyTooLongError"
@@ -124,6 +125,7 @@ var table = map[Code]entry{
 	InvalidRequest:               {400, "Invalid Request"},
 	InvalidSecurity:              {403, "The provided security credentials are not valid."},
 	InvalidStorageClass:          {400, "The storage class that you specified is not valid."},
+	InvalidTag:                   {400, "The tag that you provided was not a valid tag."},
 	InvalidToken:                 {400, "The provided token is malformed or otherwise not valid."},
 	InvalidURI:                   {400, "The specified URI couldn't be parsed."},
 	KeyTooLong:                   {400, "Your key is too long."},

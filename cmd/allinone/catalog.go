@@ -28,7 +28,7 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 		s.cfg.Log.Error().Str("voter", v.ID).Uint32("node", uint32(v.Node)).Msg("copy of the catalog is missing; replace its directory: holdfast admin disk replace")
 	}
 	s.log, err = consensus.OpenLocal(ctx, consensus.LocalConfig{
-		Voters: voters, ClusterID: s.mu.layout.Cluster, Bootstrap: bootstrap, Clock: s.cfg.Clock, BallastBytes: s.cfg.Tune.Ballast,
+		Voters: voters, ClusterID: s.mu.layout.Cluster, Bootstrap: bootstrap, BallastBytes: s.cfg.Tune.Ballast,
 		SnapshotBytes: s.cfg.Tune.SnapshotBytes, KeepBytes: s.cfg.Tune.KeepBytes,
 		Machine: func(int) consensus.Machine { return catalog.NewMachine() }, Logger: s.cfg.Log,
 		OnStop: func(id string, err error, quorum bool) {
@@ -127,7 +127,25 @@ func (s *Server) meet(ctx context.Context) error {
 	if err := s.settleIncarnation(ctx, m); err != nil {
 		return err
 	}
+	for _, id := range s.log.Status().Empty {
+		s.seedAgain(ctx, id)
+	}
 	return s.svc.Look(ctx)
+}
+
+// seedAgain finishes the seeding of a copy of the catalog that was cut off.
+func (s *Server) seedAgain(ctx context.Context, id string) {
+	v := s.mu.layout.voterByID(id)
+	if v == nil {
+		return
+	}
+	m := s.mu.layout.byNode(v.Node)
+	if m == nil || s.nodes.get(v.Node) == nil {
+		return
+	}
+	if err := s.log.ReplaceVoter(ctx, id, voterAt(id, s.cfg.FS, s.cfg.FS.PathJoin(m.Dir, catalogDir))); err != nil {
+		s.cfg.Log.Error().Err(err).Str("voter", id).Msg("copy of the catalog could not be seeded; restart to try again")
+	}
 }
 
 // followEpochs tells each node its epoch, so that tickets of an older one are

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -266,9 +267,17 @@ func TestPebble(t *testing.T) {
 				fs    *Mem
 				acked int
 			}
+			var mu sync.Mutex // the database has goroutines of its own
 			var cuts []cut
 			acked := -1
+			ack := func(n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				acked = n
+			}
 			fs := WithHook(m, func(op Op, _ string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				if op.IsSync() && acked >= 0 {
 					cuts = append(cuts, cut{m.CrashClone(percent, rng), acked})
 				}
@@ -276,10 +285,10 @@ func TestPebble(t *testing.T) {
 			})
 			db, err := pebble.Open("/db", &pebble.Options{FS: fs, Logger: quiet{}})
 			must(t, err)
-			acked = 0
+			ack(0)
 			for i := range 20 {
 				must(t, db.Set(fmt.Appendf(nil, "k%02d", i), bytes.Repeat([]byte{byte(i)}, 3000), pebble.Sync))
-				acked = i + 1
+				ack(i + 1)
 			}
 			must(t, db.Close())
 			if len(cuts) < 20 {

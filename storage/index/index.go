@@ -103,9 +103,14 @@ func Open(o Options) (*Index, error) {
 		FormatMajorVersion:          formatVersion,
 		Comparer:                    pebble.DefaultComparer,
 		Logger:                      engineLogger{x},
-		EventListener: &pebble.EventListener{BackgroundError: func(err error) {
-			x.log.Warn().Err(err).Str("dir", x.dir).Msg("index reports a background error")
-		}},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) {
+				x.log.Warn().Err(err).Str("dir", x.dir).Msg("index reports a background error")
+			},
+			// Rot that a read meets is that read's error; by default Pebble would
+			// call Fatalf, and the reader's goroutine would end without a word.
+			DataCorruption: func(i pebble.DataCorruptionInfo) { _ = x.fail(i.Details) },
+		},
 	}
 	for i := range po.Levels {
 		po.Levels[i] = pebble.LevelOptions{BlockSize: 8 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}

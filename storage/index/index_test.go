@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
@@ -286,4 +288,51 @@ func FuzzRows(f *testing.F) {
 		}
 		_, _ = decodeFree(k, v)
 	})
+}
+
+// TestRot spoils every table of an index and expects calls to answer with an
+// error, not a caller whose goroutine is gone.
+func TestRot(t *testing.T) {
+	t.Parallel()
+	fs := mem(t)
+	for range 2 { // the second start makes tables of the first one's log
+		x, err := Open(Options{FS: fs, Dir: "/index", Logger: zerolog.Nop()})
+		must(t, err)
+		for i := range 300 {
+			must(t, x.Append([]*Put{{Entry: entry(i + 1)}}, Loc{1, 8192}))
+		}
+		must(t, x.Close())
+	}
+	names, err := fs.List("/index")
+	must(t, err)
+	tables := 0
+	for _, n := range names {
+		if !strings.HasSuffix(n, ".sst") {
+			continue
+		}
+		tables++
+		f, err := fs.OpenFile("/index/"+n, vfs.ReadWrite)
+		must(t, err)
+		size, err := f.Size()
+		must(t, err)
+		_, err = f.WriteAt(make([]byte, size), 0)
+		must(t, err)
+		must(t, f.Close())
+	}
+	if tables == 0 {
+		t.Fatal("no table was written")
+	}
+	answer := make(chan error)
+	go func() {
+		err := errors.New("the caller's goroutine ended")
+		defer func() { answer <- err }()
+		var x *Index
+		if x, err = Open(Options{FS: fs, Dir: "/index", Logger: zerolog.Nop()}); err == nil {
+			_, _, err = x.Get(entry(1).ID)
+			_ = x.Close()
+		}
+	}()
+	if err := <-answer; !pebble.IsCorruptionError(err) {
+		t.Errorf("a rotten index answers %v", err)
+	}
 }

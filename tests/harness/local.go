@@ -140,3 +140,21 @@ func (l *Local) Status() *tracker.Status {
 	}
 	return st
 }
+
+// Pass lets time go by on the server's clock, and its workers work a little.
+// The clock jumps while nothing is written, since a write under way would seem
+// to take that long.
+func (l *Local) Pass(clk *Clock, d time.Duration) {
+	l.t.Helper()
+	last, since := -1.0, time.Now()
+	Until(l.t, 30*time.Second, "the catalog's log is quiet", func() bool {
+		if now := Sum(l.Metrics(), "holdfast_catalog_log_syncs_total"); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 200*time.Millisecond
+	})
+	clk.Jump(d)
+	if err := l.All.AcceptClock(l.t.Context()); err != nil {
+		l.t.Fatal(err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -317,6 +318,40 @@ func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...))
+}
+
+// TestSendTo sends a file over a connection, where the kernel does the work.
+func TestSendTo(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, fs FS, dir string) {
+		data := bytes.Repeat([]byte("0123456789"), 100_000)
+		name := fs.PathJoin(dir, "f")
+		f := create(t, fs, name, data)
+		defer f.Close()
+		must(t, fs.Remove(name)) // it needs no name
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		defer l.Close()
+		got := make(chan []byte, 1)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			b, _ := io.ReadAll(c)
+			got <- b
+		}()
+		c, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		if n, err := f.SendTo(c, 7, 900_000); n != 900_000 || err != nil {
+			t.Fatal(n, err)
+		}
+		must(t, c.Close())
+		if !bytes.Equal(<-got, data[7:900_007]) {
+			t.Error("bytes differ")
+		}
+	})
 }
 
 func TestFailNth(t *testing.T) {

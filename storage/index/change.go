@@ -320,3 +320,9 @@ func (x *Index) Quarantined(before int64, limit int) (ids []storage.ShardID, err
 func (x *Index) Sync() error {
 	return x.change(true, func(c *change) error { return c.b.LogData([]byte{0}, nil) })
 }
+
+// Settle makes the deletes and marks durable that were seen before. They are
+// seen before they are durable. It costs nothing if they are.
+func (x *Index) Settle() error {
+	return x.change(true, func(*change) error { return nil })
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"holdfast/internal/fault"
+	"holdfast/internal/vfs"
 	"holdfast/storage"
 )
 
@@ -83,7 +84,7 @@ func Open(o Options) (*Index, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = cacheBytes
 	}
-	fs := o.FS
+	fs := vfs.Ordered(o.FS)
 	if o.DiskFull != nil {
 		fs = pvfs.OnDiskFull(fs, o.DiskFull)
 	}

@@ -91,7 +91,10 @@ func (o Options) pebble(s *Store) *pebble.Options {
 		Comparer:                    pebble.DefaultComparer,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
 		Logger:                      engineLogger{s},
-		EventListener:               &pebble.EventListener{BackgroundError: s.backgroundError},
+		// Rot that a read meets is that read's error; by default Pebble would
+		// call Fatalf, and the reader's goroutine would end without a word.
+		EventListener: &pebble.EventListener{BackgroundError: s.backgroundError,
+			DataCorruption: func(i pebble.DataCorruptionInfo) { _ = s.fail(i.Details) }},
 	}
 	compression := block.FastestCompression
 	if o.NoCompression {

@@ -11,6 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
+
+	hfs "holdfast/internal/vfs"
 )
 
 // ErrClosed is what a closed store answers.
@@ -41,7 +43,7 @@ type Store struct {
 // Open opens the store in dir, making it unless opts.MustExist. The parent
 // directory must exist durably; dir itself is locked against other owners.
 func Open(fs vfs.FS, dir string, opts Options) (s *Store, err error) {
-	s = &Store{fs: orderedFS{fs}, dir: dir, wal: opts.WAL, log: opts.Logger, onFailure: opts.OnFailure, failed: make(chan struct{})}
+	s = &Store{fs: hfs.Ordered(fs), dir: dir, wal: opts.WAL, log: opts.Logger, onFailure: opts.OnFailure, failed: make(chan struct{})}
 	err = s.guard(func() (err error) {
 		s.db, err = pebble.Open(dir, opts.pebble(s))
 		return err

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
@@ -149,5 +151,79 @@ func TestFailingDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestRot spoils every table of a store and expects reads to answer with an
+// error, and the owner to be told: not a caller whose goroutine is gone.
+func TestRot(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	s := open(t, fs, Options{})
+	for i := range 500 {
+		set(t, s, false, fmt.Sprintf("k%04d", i), fmt.Sprintf("value %d", i))
+	}
+	if err := errors.Join(s.Flush(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, n := range names {
+		if !strings.HasSuffix(n, ".sst") {
+			continue
+		}
+		tables++
+		fi, err := fs.Stat(fs.PathJoin("db", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := fs.Create(fs.PathJoin("db", n), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(make([]byte, fi.Size())); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tables == 0 {
+		t.Fatal("no table was written")
+	}
+	told := make(chan error, 1)
+	s, err = Open(fs, "db", Options{OnFailure: func(err error) { told <- err }})
+	if err != nil {
+		return // found at once
+	}
+	answers := make(chan error)
+	for _, read := range []func() error{
+		func() error { _, _, err := s.Get([]byte("k0001"), nil); return err },
+		func() error {
+			it, err := s.Iter([]byte("k"), []byte("l"))
+			if err != nil {
+				return err
+			}
+			it.First()
+			return it.Close()
+		},
+	} {
+		go func() {
+			err := errors.New("the reader's goroutine ended")
+			defer func() { answers <- err }()
+			err = read()
+		}()
+		if err := <-answers; !pebble.IsCorruptionError(err) {
+			t.Errorf("read of a rotten store: %v", err)
+		}
+	}
+	if err := <-told; !pebble.IsCorruptionError(err) {
+		t.Errorf("owner was told %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Log(err)
 	}
 }

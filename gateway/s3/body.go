@@ -122,20 +122,58 @@ func (b *body) Read(p []byte) (int, error) {
 // and hashes it in one go.
 func (b *body) readAll(buf []byte) error {
 	if b.err == nil {
-		b.err = b.fill(buf)
+		b.err = b.fill(buf, 0)
 	}
 	return b.err
 }
 
-func (b *body) fill(buf []byte) error {
-	if n, err := io.ReadFull(b.src, buf); n < len(buf) {
-		return b.shortError(n, err)
+// hold is readAll into a buffer of d. A longer body begins in a small one and
+// gets one four times as large whenever that is full, so that memory is taken
+// for bytes that are there.
+func (b *body) hold(d *dataPath) (*[]byte, error) {
+	length := int(b.length)
+	buf, n := d.buffer(min(length, 4*firstPiece)), 0
+	for b.err == nil && len(*buf) < length {
+		if b.err = b.readPiece((*buf)[n:], n); b.err == nil {
+			n = len(*buf)
+			more := d.buffer(min(length, 4*n))
+			copy(*more, *buf)
+			d.giveBack(buf)
+			buf = more
+		}
+	}
+	if b.err == nil {
+		b.err = b.fill(*buf, n)
+	}
+	if b.err != nil {
+		d.giveBack(buf)
+		return nil, b.err
+	}
+	return buf, nil
+}
+
+// fill reads the rest of a body whose first n bytes are in buf.
+func (b *body) fill(buf []byte, n int) error {
+	if err := b.readPiece(buf[n:], n); err != nil {
+		return err
 	}
 	if err := b.src.Finish(); err != nil {
 		return bodyError(err)
 	}
 	b.sumOnce(buf)
 	return b.verify()
+}
+
+// readPiece reads the piece of a body behind its first at bytes.
+func (b *body) readPiece(piece []byte, at int) error {
+	n, err := io.ReadFull(b.src, piece)
+	if n == len(piece) {
+		return nil
+	}
+	if err == io.ErrUnexpectedEOF || err == io.EOF {
+		err = fmt.Errorf("%d of %d bytes: %w", at+n, b.length, auth.ErrIncompleteBody)
+	}
+	return bodyError(err)
 }
 
 // sumOnce hashes a body that is in memory.
@@ -221,21 +259,10 @@ func (h *streamHash) sum(d *digests, asked checksum.Algorithm) {
 // begin waits for the first piece of a body that is longer than that, before
 // anything is read otherwise; piece must last as long as the body is read.
 func (b *body) begin(piece []byte) error {
-	n, err := io.ReadFull(b.src, piece)
-	if n < len(piece) {
-		b.err = b.shortError(n, err)
-		return b.err
+	if b.err = b.readPiece(piece, 0); b.err == nil {
+		b.src = &resumed{piece: piece, source: b.src}
 	}
-	b.src = &resumed{piece: piece, source: b.src}
-	return nil
-}
-
-// shortError is what a body that ended after n bytes is.
-func (b *body) shortError(n int, err error) error {
-	if err == io.ErrUnexpectedEOF || err == io.EOF {
-		err = fmt.Errorf("%d of %d bytes: %w", n, b.length, auth.ErrIncompleteBody)
-	}
-	return bodyError(err)
+	return b.err
 }
 
 // resumed is a source whose first piece was read before.

@@ -41,7 +41,7 @@ func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit
 	case b.length < 0:
 		return to.unknown()
 	case b.length <= firstPiece:
-		return to.whole(d.buffer(int(b.length)))
+		return to.whole()
 	}
 	first := d.buffer(firstPiece)
 	defer d.giveBack(first)
@@ -49,7 +49,7 @@ func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit
 		return nil, err
 	}
 	if b.length <= int64(inlineLimit) {
-		return to.whole(d.buffer(int(b.length)))
+		return to.whole()
 	}
 	share := min(b.length, writeShare)
 	if err := d.writes.take(c.r.Context(), share); err != nil {
@@ -57,7 +57,7 @@ func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit
 	}
 	defer d.writes.sem.Release(share)
 	if b.length <= maxHeld {
-		return to.whole(d.buffer(int(b.length)))
+		return to.whole()
 	}
 	return to.stream(b)
 }
@@ -70,13 +70,13 @@ type target struct {
 	tracker.PlaceRequest
 }
 
-// whole reads the body into buf and stores it.
-func (t *target) whole(buf *[]byte) (*stored, error) {
-	s := &stored{path: t.s.blobs, buf: buf}
-	if err := t.body.readAll(*buf); err != nil {
-		s.release()
+// whole reads the body into memory and stores it.
+func (t *target) whole() (*stored, error) {
+	buf, err := t.body.hold(t.s.blobs)
+	if err != nil {
 		return nil, err
 	}
+	s := &stored{path: t.s.blobs, buf: buf}
 	if len(*buf) <= t.limit {
 		s.inline = *buf
 		return s, nil

@@ -23,9 +23,9 @@ func (c *call) readDocument(limit int64) ([]byte, error) {
 		return nil, documentError(err)
 	}
 	defer body.close()
-	var buf bytes.Buffer
+	var buf bytes.Buffer // grows with what comes
 	if body.length > 0 {
-		buf.Grow(int(body.length) + bytes.MinRead)
+		buf.Grow(int(min(body.length, 4*firstPiece)) + bytes.MinRead)
 	}
 	if _, err = buf.ReadFrom(body); err != nil {
 		return nil, documentError(err)

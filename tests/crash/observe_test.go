@@ -28,9 +28,12 @@ func digestOf(body []byte, etag, tag string) string {
 func md5Of(b []byte) []byte { s := md5.Sum(b); return s[:] }
 
 func etagOf(body []byte) string {
+
 	sum := md5.Sum(body)
 	return hex.EncodeToString(sum[:])
 }
+
+func contentMD5(b []byte) string { return base64.StdEncoding.EncodeToString(md5Of(b)) }
 
 // tagOf returns the user metadata "tag", whose letter case is the client's.
 func tagOf(h http.Header) string {
@@ -204,20 +207,25 @@ func (r *rig) checkUsage(bucket string, have tracker.Usage) error {
 }
 
 // census holds the catalog against its own rules and the nodes against the
-// catalog: every shard that it places is there, sealed and good. With whole
-// set, holes and shards on nodes that are gone are faults too.
-func (r *rig) census(whole bool) (wrong []string) {
+// catalog: every shard that it places is there, sealed and good, those in the
+// lost directory aside. With whole set, holes are faults too.
+func (r *rig) census(whole bool, lost string) (wrong []string) {
 	snap, release, err := r.srv.Snapshot(r.ctx)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	defer release()
+	st, err := r.srv.Status(r.ctx)
+	if err != nil {
+		return []string{err.Error()}
+	}
 	wrong = catalog.Check(snap)
 	err = catalog.Blobs(snap, storage.IDRange{}, func(b *catalog.BlobState) bool {
 		for i, p := range b.Shards {
 			id := storage.ShardID{Blob: b.ID, Index: uint8(i), Gen: p.Gen}
 			switch {
 			case b.Dying:
+			case lost != "" && st.Map.Node(p.Node) != nil && st.Map.Node(p.Node).Addr == lost:
 			case p == (storage.Placement{}):
 				if whole {
 					wrong = append(wrong, fmt.Sprintf("%s has a hole", id))
@@ -310,14 +318,14 @@ func (r *rig) writeOn(bucket string) (world, error) {
 	return made, err
 }
 
-// members counts nodes that are not gone and catalog copies that are well.
+// members counts the nodes and the copies of the catalog that work.
 func (r *rig) members() (nodes, voters int, err error) {
 	st, err := r.srv.Status(r.ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	for _, n := range st.Map.Nodes {
-		if n.State == tracker.NodeActive {
+		if _, err := r.srv.Nodes().Shards(n.ID); err == nil && n.State != tracker.NodeGone {
 			nodes++
 		}
 	}
@@ -328,5 +336,3 @@ func (r *rig) members() (nodes, voters int, err error) {
 	}
 	return nodes, voters, nil
 }
-
-func contentMD5(b []byte) string { return base64.StdEncoding.EncodeToString(md5Of(b)) }

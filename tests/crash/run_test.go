@@ -29,11 +29,22 @@ type run struct {
 	// settle, if set, is called on each server that was started again, before
 	// it is held against what was acknowledged; it completes what the crash
 	// cut off.
-	settle func(*rig) error
+	settle func(*rig, *vfs.Mem) error
+	// loses has every third crash take one directory's content with it.
+	loses bool
 	// whole asks that no blob has a hole or a lost shard at the end.
 	whole bool
-	seed  uint64
-	n     uint64 // bodies made
+	// lie, if set, stands between the server and the file system.
+	lie    func(vfs.FS) vfs.FS
+	seed   uint64
+	n      uint64 // bodies made
+	halted bool
+	mu     sync.Mutex
+	wrong  []string // what the verification of cuts found
+}
+
+func newRun(t *testing.T, sh shape, seed uint64) *run {
+	return &run{tape: newTape(vfs.NewMem(), seed), t: t, shape: sh, tune: tune(), seed: seed}
 }
 
 // start opens the server on an empty file system and makes the bucket.
@@ -50,16 +61,24 @@ func (x *run) launch() {
 	if x.rig != nil {
 		clock = x.clock
 	}
-	r, err := open(x.fs(), x.shape, x.tune, clock)
+	fs := x.fs()
+	if x.lie != nil {
+		fs = x.lie(fs)
+	}
+	r, err := open(fs, x.shape, x.tune, clock)
 	if err != nil {
 		x.t.Fatalf("before any crash: %v", err)
 	}
-	x.rig = r
+	x.rig, x.halted = r, false
 }
 
 // halt stops the server gracefully.
 func (x *run) halt() {
 	x.t.Helper()
+	if x.rig == nil || x.halted {
+		return
+	}
+	x.halted = true
 	if err := x.stop(); err != nil {
 		x.t.Fatalf("before any crash: %v", err)
 	}
@@ -178,6 +197,7 @@ type report struct {
 	points, crashes       int
 	kinds                 map[string]int
 	ops, absent, effected int
+	lost                  int // crashes that took a directory with them
 	took                  time.Duration
 }
 
@@ -192,28 +212,39 @@ func (x *run) verifyAll(room chan struct{}, budget int, rep *report) {
 	cuts = sample(cuts, budget, rand.New(rand.NewPCG(x.seed, 2)))
 	rep.crashes = len(cuts)
 	var wg sync.WaitGroup
-	var mu sync.Mutex
 	for i := range cuts {
 		room <- struct{}{}
-		if x.t.Failed() {
-			<-room
-			break
-		}
 		wg.Go(func() {
 			defer func() { <-room }()
 			k := &cuts[i]
-			effected, err := x.verify(k, i%7 == 0)
-			if err != nil {
-				x.t.Errorf("crash %s: %v", k.at, err)
+			if x.t.Context().Err() != nil || x.failures() >= 3 {
+				return
 			}
+			if x.loses && (i+i/3)%3 == 1 {
+				k.lost = x.shape.paths()[i/3%x.shape.dirs]
+				k.at += ", " + k.lost + " lost"
+			}
+			effected, err := x.verify(k, i%7 == 0)
 			k.fs = nil
-			mu.Lock()
-			defer mu.Unlock()
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			if err != nil {
+				x.wrong = append(x.wrong, fmt.Sprintf("crash %s: %v", k.at, err))
+			}
+			if k.lost != "" {
+				rep.lost++
+			}
 			rep.effected += effected
 			rep.absent += len(k.known.running) - effected
 		})
 	}
 	wg.Wait()
+}
+
+func (x *run) failures() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.wrong)
 }
 
 // sample keeps the cuts at the answers and at the end, and as many sync points
@@ -238,20 +269,39 @@ func sample(cuts []cut, budget int, rng *rand.Rand) []cut {
 // verify starts a server on what a power loss left and holds it to what was
 // acknowledged. With deep the power is cut again after new writes.
 func (x *run) verify(k *cut, deep bool) (effected int, err error) {
-	seen, effected, again, err := x.restart(k.fs, &k.known, "after-crash")
+	if k.lost != "" {
+		if err := empty(k.fs, k.lost); err != nil {
+			return 0, err
+		}
+	}
+	seen, effected, again, err := x.restart(k, "after-crash")
 	if err == nil && deep {
-		if _, _, _, err = x.restart(again, &known{acked: seen}, "after-two"); err != nil {
+		if _, _, _, err = x.restart(&cut{fs: again, lost: k.lost, known: known{acked: seen}}, "after-two"); err != nil {
 			err = fmt.Errorf("at the second crash: %w", err)
 		}
 	}
 	return effected, err
 }
 
-// restart starts a server on fs, judges it, makes it take writes into a new
+// empty removes all that is in a directory, durably.
+func empty(fs *vfs.Mem, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := fs.RemoveAll(fs.PathJoin(dir, n)); err != nil {
+			return err
+		}
+	}
+	return fs.SyncDir(dir)
+}
+
+// restart starts a server on a cut, judges it, makes it take writes into a new
 // bucket, and stops it. It returns what is there now, how many of the running
 // operations took effect, and what a power loss before the stop leaves.
-func (x *run) restart(fs *vfs.Mem, k *known, fresh string) (seen world, effected int, again *vfs.Mem, err error) {
-	r, err := open(fs, x.shape, x.tune, x.fork())
+func (x *run) restart(k *cut, fresh string) (seen world, effected int, again *vfs.Mem, err error) {
+	r, err := open(k.fs, x.shape, x.tune, x.fork())
 	if err != nil {
 		return nil, 0, nil, err
 	}
@@ -261,12 +311,12 @@ func (x *run) restart(fs *vfs.Mem, k *known, fresh string) (seen world, effected
 		}
 	}()
 	if x.settle != nil {
-		if err := x.settle(r); err != nil {
+		if err := x.settle(r, k.fs); err != nil {
 			return nil, 0, nil, err
 		}
 	}
 	seen, errs := r.observe()
-	wrong, effected := k.judge(seen)
+	wrong, effected := k.known.judge(seen)
 	for _, e := range errs {
 		wrong = append(wrong, e.Error())
 	}
@@ -276,12 +326,12 @@ func (x *run) restart(fs *vfs.Mem, k *known, fresh string) (seen world, effected
 			wrong = append(wrong, err.Error())
 		}
 		maps.Copy(seen, made)
-		wrong = append(wrong, r.census(x.whole)...)
+		wrong = append(wrong, r.census(x.whole, k.lost)...)
 	}
 	if len(wrong) > 0 {
 		err = errors.New(strings.Join(wrong, "\n\t"))
 	}
-	return seen, effected, fs.CrashClone(0, nil), err
+	return seen, effected, k.fs.CrashClone(0, nil), err
 }
 
 // fork returns a clock of its own that shows the run's time.

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"holdfast/internal/vfs"
 )
 
 // Sizes of bodies: under the inline limit, packed in a volume, and of shards
@@ -30,6 +28,7 @@ func (s shape) file() int {
 type scenario struct {
 	name   string
 	shapes []shape
+	loses  bool // some crashes take a directory with them, where there are several
 	tell   func(x *run)
 }
 
@@ -37,7 +36,7 @@ var both = []shape{single, coded}
 
 func foreground() []scenario {
 	return []scenario{
-		{"inline PUT", both, func(x *run) {
+		{"inline PUT", both, true, func(x *run) {
 			x.start()
 			x.put("before", inline)
 			x.record(func() {
@@ -46,7 +45,7 @@ func foreground() []scenario {
 				x.put("c", 8<<10)
 			})
 		}},
-		{"packed PUT", both, func(x *run) {
+		{"packed PUT", both, true, func(x *run) {
 			x.start()
 			x.put("before", packed)
 			x.record(func() {
@@ -54,12 +53,12 @@ func foreground() []scenario {
 				x.put("b", packed)
 			})
 		}},
-		{"file PUT", both, func(x *run) {
+		{"file PUT", both, true, func(x *run) {
 			x.start()
 			x.put("before", packed)
 			x.record(func() { x.put("a", x.shape.file()) })
 		}},
-		{"overwrite", both, func(x *run) {
+		{"overwrite", both, true, func(x *run) {
 			x.start()
 			x.put("a", inline)
 			x.put("b", packed)
@@ -70,7 +69,7 @@ func foreground() []scenario {
 				x.put("c", inline)
 			})
 		}},
-		{"DELETE", both, func(x *run) {
+		{"DELETE", both, true, func(x *run) {
 			x.start()
 			for _, k := range []string{"a", "b", "c", "d", "e"} {
 				x.put(k, map[string]int{"a": inline, "c": x.shape.file()}[k]+packed)
@@ -82,7 +81,7 @@ func foreground() []scenario {
 				x.delAll("d", "e", "never")
 			})
 		}},
-		{"Part and Complete", both, func(x *run) {
+		{"Part and Complete", both, true, func(x *run) {
 			x.start()
 			x.put("up", packed)
 			u := x.upload("up")
@@ -92,7 +91,7 @@ func foreground() []scenario {
 				x.complete(u)
 			})
 		}},
-		{"Abort", both, func(x *run) {
+		{"Abort", both, true, func(x *run) {
 			x.start()
 			x.put("up", inline)
 			u := x.upload("up")
@@ -100,7 +99,7 @@ func foreground() []scenario {
 			x.part(u, inline)
 			x.record(func() { x.abort(u) })
 		}},
-		{"COPY", both, func(x *run) {
+		{"COPY", both, true, func(x *run) {
 			x.start()
 			x.put("a", inline)
 			x.put("b", packed)
@@ -113,7 +112,7 @@ func foreground() []scenario {
 				x.copy("b2", "b")
 			})
 		}},
-		{"versions", both, func(x *run) {
+		{"versions", both, true, func(x *run) {
 			x.start()
 			x.version("k", packed)
 			x.record(func() {
@@ -122,7 +121,7 @@ func foreground() []scenario {
 				x.version("k", packed)
 			})
 		}},
-		{"many clients", both, manyClients},
+		{"many clients", both, true, manyClients},
 	}
 }
 
@@ -219,15 +218,16 @@ func TestCrash(t *testing.T) {
 				t.Run(strings.ReplaceAll(sc.name, " ", "-")+"/"+sh.scheme, func(t *testing.T) {
 					t.Parallel()
 					began := time.Now()
-					mem := vfs.NewMem()
-					x := &run{tape: newTape(mem, seed), t: t, shape: sh, tune: tune(), seed: seed}
+					x := newRun(t, sh, seed)
+					x.loses = sc.loses && sh.dirs > 1
 					sc.tell(x)
-					if x.rig != nil {
-						fatal(t, x.stop())
-					}
+					x.halt()
 					rep := report{scenario: sc.name, shape: sh.scheme}
 					x.verifyAll(room, budget(), &rep)
 					rep.took = time.Since(began)
+					for _, w := range x.wrong {
+						t.Error(w)
+					}
 					if rep.points == 0 {
 						t.Error("no sync point")
 					}
@@ -249,16 +249,16 @@ func print(t *testing.T, reports []report) {
 	})
 	kinds := []string{"log", "state", "catalog", "volume", "blob", "index", "layout"}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-20s %-7s %6s %7s  %-52s %8s %8s %7s\n", "scenario", "scheme", "points", "crashes", "points of "+strings.Join(kinds, "/"), "in whole", "not", "took")
+	fmt.Fprintf(&b, "%-20s %-7s %6s %7s %5s  %-52s %8s %8s %7s\n", "scenario", "scheme", "points", "crashes", "lost", "points of "+strings.Join(kinds, "/"), "in whole", "not", "took")
 	points, crashes := 0, 0
 	for _, r := range reports {
 		var per []string
 		for _, k := range kinds {
 			per = append(per, fmt.Sprint(r.kinds[k]))
 		}
-		fmt.Fprintf(&b, "%-20s %-7s %6d %7d  %-52s %8d %8d %7s\n", r.scenario, r.shape, r.points, r.crashes, strings.Join(per, "/"), r.effected, r.absent, r.took.Round(time.Second/10))
+		fmt.Fprintf(&b, "%-20s %-7s %6d %7d %5d  %-52s %8d %8d %7s\n", r.scenario, r.shape, r.points, r.crashes, r.lost, strings.Join(per, "/"), r.effected, r.absent, r.took.Round(time.Second/10))
 		points, crashes = points+r.points, crashes+r.crashes
 	}
-	fmt.Fprintf(&b, "%d sync points, %d crashes; columns 'in whole' and 'not': unacknowledged operations that were there after the crash, and that were not", points, crashes)
+	fmt.Fprintf(&b, "%d sync points, %d crashes; 'lost': those that also emptied a directory; 'in whole' and 'not': unacknowledged operations that were there after the crash, and that were not", points, crashes)
 	t.Log("\n" + b.String())
 }

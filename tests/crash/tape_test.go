@@ -34,8 +34,8 @@ type known struct {
 type cut struct {
 	fs    *vfs.Mem
 	point int // the sync point's number, from 1; 0 at an acknowledgement
-	kind  string
 	at    string
+	lost  string // a directory that the crash emptied
 	known known
 }
 
@@ -52,6 +52,7 @@ type tape struct {
 		ops     int
 		points  int
 		kinds   map[string]int
+		removed map[string]int // files removed, by kind and whether recording or not
 		cuts    []cut
 	}
 }
@@ -60,6 +61,7 @@ func newTape(mem *vfs.Mem, seed uint64) *tape {
 	t := &tape{mem: mem}
 	t.mu.rng = rand.New(rand.NewPCG(seed, 0))
 	t.mu.acked, t.mu.running, t.mu.kinds = world{}, map[*change]bool{}, map[string]int{}
+	t.mu.removed = map[string]int{}
 	return t
 }
 
@@ -76,26 +78,30 @@ func kindOf(path string) string {
 
 // hook is called before each file system call.
 func (t *tape) hook(op vfs.Op, path string) error {
-	if !op.IsSync() {
+	if !op.IsSync() && op != vfs.OpRemove {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if op == vfs.OpRemove {
+		t.mu.removed[kindOf(path)]++
+		return nil
+	}
 	if !t.mu.on {
 		return nil
 	}
 	t.mu.points++
 	kind := kindOf(path)
 	t.mu.kinds[kind]++
-	t.cut(t.mu.points, kind, fmt.Sprintf("before sync point %d (%s %s)", t.mu.points, op, path), 0, 50, 100)
+	t.cut(t.mu.points, fmt.Sprintf("before sync point %d (%s %s)", t.mu.points, op, path), 0, 50, 100)
 	return nil
 }
 
 // cut takes clones. t.mu is held, so no operation begins or ends meanwhile.
-func (t *tape) cut(point int, kind, at string, percents ...int) {
+func (t *tape) cut(point int, at string, percents ...int) {
 	k := known{maps.Clone(t.mu.acked), slices.Collect(maps.Keys(t.mu.running)), t.mu.ops}
 	for _, p := range percents {
-		t.mu.cuts = append(t.mu.cuts, cut{t.mem.CrashClone(p, t.mu.rng), point, kind, fmt.Sprintf("%s, %d %% kept", at, p), k})
+		t.mu.cuts = append(t.mu.cuts, cut{fs: t.mem.CrashClone(p, t.mu.rng), point: point, at: fmt.Sprintf("%s, %d %% kept", at, p), known: k})
 	}
 }
 
@@ -111,7 +117,7 @@ func (t *tape) record(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.on = false
-	t.cut(0, "end", "at the end", 0, 50, 100)
+	t.cut(0, "at the end", 0, 50, 100)
 }
 
 // begin notes that an operation is under way.
@@ -137,8 +143,15 @@ func (t *tape) done(c *change) {
 	}
 	t.mu.ops++
 	if t.mu.on {
-		t.cut(0, "ack", "at the answer to "+c.name, 0)
+		t.cut(0, "at the answer to "+c.name, 0)
 	}
+}
+
+// gone counts the files of a kind that were removed.
+func (t *tape) gone(kind string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.removed[kind]
 }
 
 // get returns an item as acknowledged.

@@ -119,7 +119,7 @@ func (n *Node) sweepBlobs(ctx context.Context, num uint32) (int, error) {
 			// Looked at again: it may have been sealed since. A delete that
 			// was seen must be durable before the file goes.
 			if e, found, err = n.index.Get(id); err == nil && (!found || e.File != file) {
-				err = n.index.Sync()
+				err = n.index.Settle()
 				if err == nil {
 					err = n.fs.Remove(n.fs.PathJoin(path, name))
 				}

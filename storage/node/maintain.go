@@ -36,11 +36,20 @@ func (n *Node) runSpace(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-n.kick:
 		case <-n.clock.After(n.limits.SpaceEvery):
+		case <-n.kick:
+			// A stream of deletes is freed in batches, which share syncs.
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-n.clock.After(freeDelay):
+			}
 		}
 	}
 }
+
+// freeDelay is how long deletes are gathered before their space is freed.
+const freeDelay = time.Second
 
 // Maintain ends the quarantine of what was disowned long enough before now,
 // which is catalog time, frees the space of deleted shards and rewrites
@@ -101,7 +110,7 @@ func (n *Node) free(ctx context.Context) error {
 		}
 		after = fs[len(fs)-1]
 		// A delete is seen before it is durable, and space goes only after.
-		if err := n.index.Sync(); err != nil {
+		if err := n.index.Settle(); err != nil {
 			return err
 		}
 		if err := n.freeAll(ctx, fs); err != nil {

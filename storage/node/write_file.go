@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"holdfast/erasure/frame"
@@ -47,10 +48,15 @@ func (s *fileSink) write(n *Node, p []byte) error {
 		} else if s.ready >= 8<<20 {
 			step = 8 << 20
 		}
-		if err := s.f.Preallocate(s.ready, step); err != nil && !errors.Is(err, vfs.ErrUnsupported) {
+		err := s.f.Preallocate(s.ready, step)
+		switch {
+		case err == nil:
+			s.ready += step
+		case errors.Is(err, vfs.ErrUnsupported) || noSpace(err):
+			s.ready = math.MaxInt64 // what is left may still do
+		default:
 			return n.ioError("preallocate", err)
 		}
-		s.ready += step
 	}
 	if _, err := s.f.WriteAt(p, s.off); err != nil {
 		return n.ioError("write file", err)

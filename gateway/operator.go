@@ -23,7 +23,8 @@ type Operator interface {
 	// writes again. What only the lost copy had acknowledged is gone.
 	GoOnAlone(ctx context.Context) error
 	// Fsck compares the catalog with what the nodes hold. With adopt it then
-	// lets nodes that face another incarnation of the catalog follow it:
+	// lets nodes that face another incarnation of the catalog follow it, and
+	// those that stopped because they were told to disown too much go on:
 	// what the catalog does not know may be deleted from then on.
 	Fsck(ctx context.Context, adopt bool) (*Fsck, error)
 	// AcceptClock lets catalog time follow this machine's clock over a step

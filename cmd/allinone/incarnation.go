@@ -2,6 +2,7 @@ package allinone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -114,7 +115,7 @@ func (s *Server) Fsck(ctx context.Context, adopt bool) (*gateway.Fsck, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.nodes.all() {
-		if err := n.SetIncarnation(s.incarnation); err != nil {
+		if err := errors.Join(n.SetIncarnation(s.incarnation), n.ConfirmDisown(ctx)); err != nil {
 			return nil, fmt.Errorf("node %d: %w", n.Node(), err)
 		}
 	}

@@ -112,6 +112,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.start("service", s.svc.Run)
 	s.start("workers", s.workers.Run)
 	s.start("watermark", s.watermark)
+	s.start("quarantine", s.endQuarantines)
 	<-ctx.Done()
 	s.life.wait.Wait()
 	return ctx.Err()
@@ -131,6 +132,28 @@ func (s *Server) start(name string, f func(context.Context) error) {
 			s.cfg.Log.Error().Err(err).Str("part", name).Msg("background work ended")
 		}
 	})
+}
+
+// quarantineEvery is how often the nodes look for quarantines that ended.
+const quarantineEvery = 10 * time.Minute
+
+// endQuarantines tells the nodes catalog time, by which a quarantine ends.
+func (s *Server) endQuarantines(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.cfg.Clock.After(quarantineEvery):
+		}
+		if _, leads := s.log.LeaderEpoch(); !leads {
+			continue
+		}
+		for _, n := range s.nodes.all() {
+			if err := n.Maintain(ctx, time.UnixMilli(s.svc.Now())); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Warn().Uint32("node", uint32(n.Node())).Err(err).Msg("maintenance of a node did not finish; tried again later")
+			}
+		}
+	}
 }
 
 func (s *Server) runNode(n *node.Node) { s.start("node", n.Run) }

@@ -98,6 +98,17 @@ check("if-none-match", code(s3.get_object, Bucket=bucket, Key="copy", IfNoneMatc
 check("if-match", code(s3.get_object, Bucket=bucket, Key="copy", IfMatch='"0"'), "PreconditionFailed")
 if modern:
     check("write once", code(s3.put_object, Bucket=bucket, Key="copy", Body=b"", IfNoneMatch="*"), "PreconditionFailed")
+tags = [{"Key": "a b", "Value": "1+2"}, {"Key": "ü", "Value": ""}]
+s3.put_object(Bucket=bucket, Key="tagged", Body=b"x", Tagging="a+b=1%2B2&%C3%BC")
+check("tags", s3.get_object_tagging(Bucket=bucket, Key="tagged")["TagSet"], tags)
+check("tag count", s3.get_object(Bucket=bucket, Key="tagged")["TagCount"], 2)
+s3.copy_object(Bucket=bucket, Key="tagged copy", CopySource={"Bucket": bucket, "Key": "tagged"})
+check("copied tags", s3.get_object_tagging(Bucket=bucket, Key="tagged copy")["TagSet"], tags)
+s3.put_object_tagging(Bucket=bucket, Key="tagged", Tagging={"TagSet": tags[1:]})
+check("other tags", s3.get_object_tagging(Bucket=bucket, Key="tagged")["TagSet"], tags[1:])
+s3.delete_object_tagging(Bucket=bucket, Key="tagged")
+check("no tags", s3.get_object_tagging(Bucket=bucket, Key="tagged")["TagSet"], [])
+check("bad tag", code(s3.put_object_tagging, Bucket=bucket, Key="tagged", Tagging={"TagSet": [{"Key": "a?", "Value": ""}]}), "InvalidTag")
 odd = ["a//b", "a/../b", "über/ключ", "plus+and space", "per%2fcent", "back\\slash", "tab\tnew\nline", "a/", "a", "emoji-\U0001f600"]
 for k in odd:
     s3.put_object(Bucket=bucket, Key="odd/" + k, Body=k.encode())

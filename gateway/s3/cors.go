@@ -19,7 +19,7 @@ type cors struct {
 // exposed are the headers that a script may read. "*" covers user metadata in
 // browsers that know it; it is honoured only without credentials.
 var exposed = []string{"ETag, Content-Range, Accept-Ranges, Content-Length, Last-Modified, Date, " +
-	"x-amz-request-id, x-amz-id-2, x-amz-version-id, x-amz-delete-marker, x-amz-mp-parts-count, x-amz-storage-class, " +
+	"x-amz-request-id, x-amz-id-2, x-amz-version-id, x-amz-delete-marker, x-amz-mp-parts-count, x-amz-storage-class, x-amz-tagging-count, " +
 	"x-amz-checksum-crc32, x-amz-checksum-crc32c, x-amz-checksum-crc64nvme, x-amz-checksum-sha1, x-amz-checksum-sha256, " +
 	"x-amz-checksum-type, x-amz-object-size, x-amz-copy-source-version-id, x-amz-bucket-region, *"}
 

@@ -56,7 +56,7 @@ func (l *Local) replace(ctx context.Context, old string, v Voter) error {
 	if err != nil {
 		return err
 	}
-	if v.ID != old && slices.Contains(l.members(), v.ID) {
+	if v.ID != old && slices.Contains(l.Members(), v.ID) {
 		return errors.New("voter is a member already")
 	}
 	leaver := l.byID(old)
@@ -100,8 +100,8 @@ func (l *Local) dismiss(ctx context.Context, v *voter, reason error) error {
 	}
 }
 
-// members returns the IDs of the group's voters.
-func (l *Local) members() (ids []string) {
+// Members returns the IDs of the group's voters, by its configuration.
+func (l *Local) Members() (ids []string) {
 	for _, id := range l.quorum.Load().servers {
 		ids = append(ids, voterOf(raft.ServerID(id)))
 	}

@@ -142,12 +142,12 @@ func (c *adminClient) call(ctx context.Context, method, path string, in, out any
 	if err != nil {
 		return err
 	}
-	user, secret := clientCredentials(os.LookupEnv)
-	if user == "" {
-		return errors.New("no credentials: set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD")
+	root, err := clientCredentials(os.LookupEnv, rootPair, awsPair)
+	if err != nil {
+		return err
 	}
 	sum := sha256.Sum256(body)
-	sigv4.Sign(req, user, secret, c.region, hex.EncodeToString(sum[:]), time.Now())
+	sigv4.Sign(req, root.User, root.Password, c.region, hex.EncodeToString(sum[:]), time.Now())
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: c.insecure}}}
 	resp, err := client.Do(req)
 	if err != nil {

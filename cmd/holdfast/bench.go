@@ -28,7 +28,11 @@ func benchCommand() *cobra.Command {
 		Example: "  holdfast bench --endpoint http://127.0.0.1:9000 --ops put,get --size 4KiB,10MiB --concurrency 16 --html bench.html",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.AccessKey, o.SecretKey = clientCredentials(os.LookupEnv)
+			c, err := clientCredentials(os.LookupEnv, awsPair, rootPair)
+			if err != nil {
+				return err
+			}
+			o.AccessKey, o.SecretKey = c.User, c.Password
 			for _, s := range sizes {
 				n, err := parseBytes(s)
 				if err != nil {
@@ -78,18 +82,6 @@ func writeBench(cmd *cobra.Command, rep *bench.Report, asJSON bool, html string)
 		return enc.Encode(rep)
 	}
 	return rep.WriteTable(cmd.OutOrStdout())
-}
-
-// clientCredentials are those a command of ours signs with.
-func clientCredentials(env func(string) (string, bool)) (user, secret string) {
-	for _, names := range [][2]string{{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, {"HOLDFAST_ROOT_USER", "HOLDFAST_ROOT_PASSWORD"}} {
-		user, _ = env(names[0])
-		secret, _ = env(names[1])
-		if user != "" && secret != "" {
-			return user, secret
-		}
-	}
-	return "", ""
 }
 
 // parseBytes reads 4096, 4KiB, 10MiB, 1GiB (or K, M, G; KB, MB and GB are decimal).

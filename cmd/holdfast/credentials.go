@@ -41,20 +41,29 @@ func rootCredentials(dirs []string, env func(string) (string, bool)) (c credenti
 		return c, false, errors.New("set both HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD (or their _FILE forms), or neither")
 	}
 	for _, d := range dirs {
-		data, err := os.ReadFile(filepath.Join(d, credentialsFile))
+		c, err := readCredentials(filepath.Join(d, credentialsFile))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return c, false, fmt.Errorf("root credentials: %w; make the file readable for this user, or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err)
-		}
-		if err := json.Unmarshal(data, &c); err != nil || c.validate() != nil {
-			return c, false, fmt.Errorf("root credentials in %s are not readable; set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD, or delete the file to have new ones made", filepath.Join(d, credentialsFile))
-		}
-		return c, false, nil
+		return c, false, err
 	}
 	c, err = generateCredentials()
 	return c, err == nil, err
+}
+
+// readCredentials reads a pair that was kept.
+func readCredentials(path string) (c credentials, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	if err != nil {
+		return c, fmt.Errorf("root credentials: %w; make the file readable for this user, or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err)
+	}
+	if err := json.Unmarshal(data, &c); err != nil || c.validate() != nil {
+		return credentials{}, fmt.Errorf("root credentials in %s are not readable; set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD, or delete the file to have new ones made", path)
+	}
+	return c, nil
 }
 
 // keepCredentials writes c into every directory that has none.
@@ -124,4 +133,27 @@ func envOrFile(name string, env func(string) (string, bool)) (string, error) {
 		return "", fmt.Errorf("%s_FILE: %w", name, err)
 	}
 	return strings.TrimRight(string(data), "\r\n"), nil
+}
+
+// The environments that a command of ours takes credentials from.
+var (
+	awsPair  = [2]string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+	rootPair = [2]string{"HOLDFAST_ROOT_USER", "HOLDFAST_ROOT_PASSWORD"}
+)
+
+// clientCredentials returns the first whole pair of the environment, each
+// name also in its _FILE form.
+func clientCredentials(env func(string) (string, bool), pairs ...[2]string) (c credentials, err error) {
+	for _, names := range pairs {
+		if c.User, err = envOrFile(names[0], env); err != nil {
+			return c, err
+		}
+		if c.Password, err = envOrFile(names[1], env); err != nil {
+			return c, err
+		}
+		if c.User != "" && c.Password != "" {
+			return c, nil
+		}
+	}
+	return c, fmt.Errorf("no credentials: set %s and %s (or their _FILE forms); a generated pair is in %s in the data directory", rootPair[0], rootPair[1], credentialsFile)
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -87,6 +88,9 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 		return err
 	}
 	limitMemory(env)
+	if err := probe(o.address); err != nil {
+		return err
+	}
 	creds, created, err := rootCredentials(dirs, env)
 	if err != nil {
 		return err
@@ -114,7 +118,7 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 	if err != nil {
 		return errors.Join(fmt.Errorf("%w; choose another with --address", err), srv.Close())
 	}
-	greet(out, ln.Addr().String(), listenTLS != nil, creds, created)
+	greet(out, ln.Addr().String(), listenTLS != nil, creds, keptIn(srv.Dirs(), creds, created))
 	log.Info().Str("addr", ln.Addr().String()).Dur("took", time.Since(started)).Strs("dirs", dirs).Msg("serving")
 	if listenTLS != nil {
 		ln = tls.NewListener(ln, listenTLS)
@@ -158,8 +162,35 @@ func serve(ctx context.Context, srv *allinone.Server, ln net.Listener, log zerol
 	return err
 }
 
+// probe refuses an address that cannot be listened on before anything is made
+// in the directories. The listener itself opens when the catalog can answer.
+func probe(address string) error {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w; choose another with --address", err)
+	}
+	return ln.Close()
+}
+
+// kept says where root's secret key can be read; created that it is new.
+type kept struct {
+	file    string
+	created bool
+}
+
+// keptIn looks for the credentials that are in use in a data directory.
+func keptIn(dirs []string, c credentials, created bool) kept {
+	for _, d := range dirs {
+		path := filepath.Join(d, credentialsFile)
+		if got, err := readCredentials(path); err == nil && got == c {
+			return kept{path, created}
+		}
+	}
+	return kept{}
+}
+
 // greet prints the endpoint, new credentials once, and a line to try.
-func greet(out io.Writer, addr string, secure bool, c credentials, created bool) {
+func greet(out io.Writer, addr string, secure bool, c credentials, k kept) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return
@@ -172,12 +203,15 @@ func greet(out io.Writer, addr string, secure bool, c credentials, created bool)
 		url = "https://" + net.JoinHostPort(host, port)
 	}
 	fmt.Fprintf(out, "\nHoldfast serves S3 at %s\n", url)
-	if !created {
+	switch {
+	case k.created:
+		fmt.Fprintf(out, "New root credentials, shown this once and kept in %s:\n\n  access key  %s\n  secret key  %s\n\nTry:\n\n", k.file, c.User, c.Password)
+		fmt.Fprintf(out, "  AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url %s s3 mb s3://first\n\n", c.User, c.Password, url)
+	case k.file != "":
+		fmt.Fprintf(out, "Root's access key is %s; its secret key is in %s.\n\n", c.User, k.file)
+	default:
 		fmt.Fprintf(out, "Root's access key is %s.\n\n", c.User)
-		return
 	}
-	fmt.Fprintf(out, "New root credentials, shown this once and kept in the data directory:\n\n  access key  %s\n  secret key  %s\n\nTry:\n\n", c.User, c.Password)
-	fmt.Fprintf(out, "  AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url %s s3 mb s3://first\n\n", c.User, c.Password, url)
 }
 
 func (o *serverFlags) gatewayConfig() (gateway.Config, error) {

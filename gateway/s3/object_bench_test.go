@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -42,6 +43,11 @@ func (o *oneObject) PutObject(_ context.Context, r *tracker.PutObject) (*tracker
 	return &res, nil
 }
 
+// oneMap is a scheduler that only knows an empty map.
+type oneMap struct{ noScheduler }
+
+func (oneMap) Map(context.Context) (*tracker.Map, error) { return &tracker.Map{}, nil }
+
 // sink is a ResponseWriter that keeps nothing.
 type sink struct {
 	h      http.Header
@@ -63,7 +69,7 @@ func benchObject(b *testing.B, method string, body []byte) {
 	cat := &oneObject{b: tracker.Bucket{ID: 1, Name: "bucket", Owner: "root"}}
 	cat.obj = tracker.Object{Inline: data, AllExtents: true, Version: tracker.Version{ID: "null", Modified: time.Now().UnixMilli(), Meta: tracker.Meta{
 		ETag: "0123456789abcdef0123456789abcdef", Size: 4096, CRC64NVME: crc64nvme.Checksum(data), HasCRC64: true}}}
-	s, err := NewServer(gateway.DefaultConfig(), gateway.Deps{Catalog: cat, Scheduler: noScheduler{}, Keys: keys}, zerolog.Nop(), nil)
+	s, err := NewServer(gateway.DefaultConfig(), gateway.Deps{Catalog: cat, Scheduler: oneMap{}, Keys: keys}, zerolog.Nop(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -88,3 +94,30 @@ func benchObject(b *testing.B, method string, body []byte) {
 
 func BenchmarkGet4KiB(b *testing.B) { benchObject(b, "GET", nil) }
 func BenchmarkPut4KiB(b *testing.B) { benchObject(b, "PUT", bytes.Repeat([]byte("y"), 4096)) }
+
+// BenchmarkHold takes bodies into memory and hashes them.
+func BenchmarkHold(b *testing.B) {
+	for _, size := range []int{4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20} {
+		b.Run(strconv.Itoa(size>>10)+"KiB", func(b *testing.B) {
+			c := headerCall(nil)
+			c.s = &Server{blobs: newDataPath(gateway.Deps{Scheduler: noScheduler{}})}
+			src := bytes.NewReader(bytes.Repeat([]byte("y"), size))
+			c.r.ContentLength, c.r.Body = int64(size), io.NopCloser(src)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = src.Seek(0, io.SeekStart)
+				body, err := c.openBody(bodyOptions{max: maxHeld, etag: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				s, err := c.store(body, 1, "", maxHeld)
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.release()
+				body.close()
+			}
+		})
+	}
+}

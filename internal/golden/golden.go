@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Line is one encoding. Its name has no space.
+// Line is one encoding. Its name has no space; the bytes may be none.
 type Line struct {
 	Name  string
 	Bytes []byte
@@ -30,7 +30,7 @@ func Check(t testing.TB, path string, got []Line) []Line {
 	if *update {
 		var b strings.Builder
 		for _, l := range got {
-			fmt.Fprintf(&b, "%s %x\n", l.Name, l.Bytes)
+			b.WriteString(strings.TrimSuffix(fmt.Sprintf("%s %x", l.Name, l.Bytes), " ") + "\n")
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -59,9 +59,9 @@ func Read(t testing.TB, path string) (lines []Line) {
 		t.Fatal(err)
 	}
 	for text := range strings.Lines(string(raw)) {
-		name, digits, ok := strings.Cut(strings.TrimSuffix(text, "\n"), " ")
+		name, digits, _ := strings.Cut(strings.TrimSuffix(text, "\n"), " ")
 		b, err := hex.DecodeString(digits)
-		if !ok || err != nil {
+		if name == "" || err != nil {
 			t.Fatalf("%s line %d is no fixture: %v", path, len(lines)+1, err)
 		}
 		lines = append(lines, Line{name, b})

@@ -11,15 +11,15 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// golden is an identity file of format 1; it must open for ever.
-const golden = `{"format":1,"cluster":"5f3e","node":12,"incarnation":"a1","created":"2026-01-02T03:04:05Z"}
+// goldenIdentity is an identity file of format 1; it must open for ever.
+const goldenIdentity = `{"format":1,"cluster":"5f3e","node":12,"incarnation":"a1","created":"2026-01-02T03:04:05Z"}
 xxh3 23249c817d3af084
 `
 
 func TestIdentityGolden(t *testing.T) {
 	t.Parallel()
-	line, _, _ := strings.Cut(golden, "\n")
-	file := golden
+	line, _, _ := strings.Cut(goldenIdentity, "\n")
+	file := goldenIdentity
 	want := Identity{Cluster: "5f3e", Node: 12, Incarnation: "a1", Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	got, err := decodeIdentity([]byte(file))
 	if err != nil || got != want {

@@ -22,6 +22,8 @@ var documents = map[string]string{
 	"text behind":       "<Delete><Object><Key>a</Key></Object></Delete>behind",
 	"two roots":         "<Delete><Object><Key>a</Key></Object></Delete><Delete/>",
 	"bad UTF-8":         "<Delete><Object><Key>\xff\xfe</Key></Object></Delete>",
+	"NUL":               "<Delete><Object><Key>\x00</Key></Object></Delete>",
+	"control character": "<Delete><Object><Key>a\x01</Key></Object></Delete>",
 	"bad reference":     "<Delete><Object><Key>&nothing;</Key></Object></Delete>",
 	"bad number":        "<Delete><Object><Key>&#x110000;</Key></Object></Delete>",
 	"entity bomb":       `<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">]><Delete><Object><Key>&c;</Key></Object></Delete>`,

@@ -22,12 +22,12 @@ func goldenEntries() []Entry {
 	var es []Entry
 	for i := range uint64(6) {
 		e := entry(3 * int(i%2)) // packed, filed
-		e.ID, e.Loc = goldenID(i), Loc{7, int64(i) * 8192}
+		e.ID, e.Loc = goldenID(i), Loc{7, int64(i) * 16384}
 		e.Seal.Sum, e.Expiry = 0x0102030405060708+i, 1_800_000_000_123
 		if e.File != 0 {
 			e.File = 0x0A0B0C0D00000000 + i
 		} else {
-			e.Seal.Length = 7000 // there is a hole to punch
+			e.Seal.Length = 9000 // there is a hole to punch
 		}
 		es = append(es, e)
 	}
@@ -42,7 +42,7 @@ func goldenHistory(t *testing.T, x *Index) {
 	for _, e := range goldenEntries() {
 		puts = append(puts, &Put{Entry: e})
 	}
-	must(t, x.Append(puts, Loc{7, 6 * 8192}))
+	must(t, x.Append(puts, Loc{7, 6 * 16384}))
 	must(t, x.Quarantine([]storage.ShardID{goldenID(2), goldenID(3)}, 1_800_000_000_456))
 	must(t, x.Delete([]storage.ShardID{goldenID(4), goldenID(5)}))
 	must(t, x.SetMeta("caller", []byte("row")))
@@ -98,7 +98,7 @@ func readGolden(t *testing.T, rows []golden.Line) {
 	if x.Totals() != totals || x.Volume(7) != live {
 		t.Errorf("totals %+v, want %+v; volume %+v, want %+v", x.Totals(), totals, x.Volume(7), live)
 	}
-	if p := x.Position(); p != (Loc{7, 6 * 8192}) {
+	if p := x.Position(); p != (Loc{7, 6 * 16384}) {
 		t.Errorf("position %v", p)
 	}
 	ids, err := x.Quarantined(math.MaxInt64-1, 9)

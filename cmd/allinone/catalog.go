@@ -127,6 +127,9 @@ func (s *Server) meet(ctx context.Context) error {
 	if err := s.settleIncarnation(ctx, m); err != nil {
 		return err
 	}
+	if err := s.dropStrangers(); err != nil {
+		return err
+	}
 	for _, id := range s.log.Status().Empty {
 		s.seedAgain(ctx, id)
 	}

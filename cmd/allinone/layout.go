@@ -116,8 +116,8 @@ func (l *Layout) next() *Layout {
 	return &c
 }
 
-// empty reports whether dir holds nothing, lost+found aside. A directory that
-// does not exist is empty.
+// empty reports whether dir holds nothing, lost+found aside and a layout whose
+// first writing was cut off. A directory that does not exist is empty.
 func empty(fs vfs.FS, dir string) (bool, error) {
 	names, err := fs.List(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -126,7 +126,7 @@ func empty(fs vfs.FS, dir string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !slices.ContainsFunc(names, func(n string) bool { return n != "lost+found" }), nil
+	return !slices.ContainsFunc(names, func(n string) bool { return n != "lost+found" && n != layoutFile+".tmp" }), nil
 }
 
 // foreign returns an entry of dir that no server made, "" if there is none.

@@ -115,6 +115,9 @@ func (s *Server) voterLost(id string) bool {
 // those on nodes that are gone are seeded again elsewhere, and missing ones
 // are added.
 func (s *Server) spreadCatalog(ctx context.Context) error {
+	if err := s.dropStrangers(); err != nil {
+		return err
+	}
 	for {
 		home := s.withoutVoter()
 		if home == nil {
@@ -139,6 +142,18 @@ func (s *Server) spreadCatalog(ctx context.Context) error {
 	return nil
 }
 
+// dropStrangers takes copies out of the layout that are not the group's: a
+// reseed that was cut off leaves the old one or the new one there.
+func (s *Server) dropStrangers() error {
+	members := s.log.Members()
+	next := s.mu.layout.next()
+	next.Voters = slices.DeleteFunc(next.Voters, func(v VoterPlace) bool { return !slices.Contains(members, v.ID) })
+	if len(next.Voters) == len(s.mu.layout.Voters) {
+		return nil
+	}
+	return s.setLayout(next)
+}
+
 // withoutVoter returns a live member whose directory has no copy of the
 // catalog, nil if there is none.
 func (s *Server) withoutVoter() *Member {
@@ -155,6 +170,9 @@ func (s *Server) withoutVoter() *Member {
 func (s *Server) reseed(ctx context.Context, old string, on storage.NodeID, dir string) error {
 	fresh := VoterPlace{ID: "voter-" + uuid.NewString()[:8], Node: on}
 	path := s.cfg.FS.PathJoin(dir, catalogDir)
+	if err := s.log.Vacate(ctx, path); err != nil {
+		return err
+	}
 	if err := s.cfg.FS.RemoveAll(path); err != nil {
 		return err
 	}

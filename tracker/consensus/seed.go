@@ -117,6 +117,32 @@ func (l *Local) byID(id string) *voter {
 	return nil
 }
 
+// Vacate returns once no stopped copy has anything open in dir, so that the
+// directory can be emptied. Copies there that are not the group's are
+// forgotten.
+func (l *Local) Vacate(ctx context.Context, dir string) error {
+	ctx, cancel, err := l.administer(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	for _, v := range l.voters() {
+		if v.Dir != dir || v.runs() {
+			continue
+		}
+		if err := l.dismiss(ctx, v, errReplaced); err != nil {
+			return fmt.Errorf("consensus: vacate %s: %w", dir, err)
+		}
+		if slices.Contains(l.Members(), v.ID) {
+			continue
+		}
+		l.mu.Lock()
+		l.mu.voters = slices.DeleteFunc(l.mu.voters, func(x *voter) bool { return x == v })
+		l.mu.Unlock()
+	}
+	return nil
+}
+
 // transfer makes another voter lead, if Raft can, before v is removed.
 func (l *Local) transfer(v *voter) {
 	v.leaving.Store(true)

@@ -61,6 +61,7 @@ func (d *dataPath) giveBack(b *[]byte) {
 	for class, size := range bufferSizes {
 		if cap(*b) == size {
 			d.bufs[class].Put(b)
+			return // b is another's from here on
 		}
 	}
 }

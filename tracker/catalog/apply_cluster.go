@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"fmt"
+
 	"holdfast/storage"
 	"holdfast/tracker"
 )
@@ -46,8 +48,9 @@ func (b *batch) raise(c *command) any {
 	return b.fence
 }
 
-// RaiseLevel raises the feature level, once every member knows it. Result:
-// uint64, the level.
+// RaiseLevel raises the feature level, once every member knows it: a voter
+// that does not know the level stops. A lower one is no error. Result: uint64,
+// the level.
 //
 //	level u64
 type RaiseLevel struct{ To uint64 }
@@ -57,14 +60,22 @@ func (c RaiseLevel) append(dst []byte) []byte { return le64(dst, c.To) }
 
 func (b *batch) raiseLevel(c *command) any {
 	to := c.body.u64()
-	if !c.body.done() || to > Level {
+	if !c.body.done() {
 		return tracker.ErrInvalid
+	}
+	if to > Level {
+		b.fail(newerLevel(to))
+		return nil
 	}
 	if to > b.level {
 		b.level = to
 		b.setStateNumber(stateLevel, to)
 	}
 	return b.level
+}
+
+func newerLevel(level uint64) error {
+	return fmt.Errorf("feature level %d is of a newer release, this one knows %d", level, Level)
 }
 
 // SetIdentity names the cluster, once and for all, and the catalog's

@@ -58,7 +58,9 @@ func (b *batch) begin(txn kv.Txn, index uint64) {
 	}
 	b.now = int64(b.stateNumber(stateNow))
 	b.fence = int64(b.stateNumber(stateFence))
-	b.level = max(b.stateNumber(stateLevel), 1)
+	if b.level = max(b.stateNumber(stateLevel), plainLevel); b.level > Level {
+		b.fail(newerLevel(b.level))
+	}
 }
 
 // end writes what is written once for a batch.

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 
 	"holdfast/tracker"
@@ -42,10 +43,23 @@ const (
 )
 
 // Level is the feature level of this package: the newest commands it knows.
-// A command over the level in the state is refused, so a new one is proposed
-// only after RaiseLevel, once every member has the binary. Level 2 brought
-// SetTags, and tags in commands.
+// A command over the level in the state is refused with ErrLevel, so a new one
+// takes effect only after RaiseLevel, once every member has the binary. Level
+// 2 brought SetTags, and tags in commands.
 const Level = 2
+
+const (
+	plainLevel = 1
+	tagsLevel  = 2
+	// openLevel is the last level whose commands are never refused. They were
+	// proposed before a state had a level, and a log that holds them must give
+	// the same results when it is applied again.
+	openLevel = tagsLevel
+)
+
+// ErrLevel refuses a command over the level in the state. It did nothing and
+// may be proposed again once the level was raised.
+var ErrLevel = fmt.Errorf("command is over the catalog's feature level: %w", tracker.ErrUnavailable)
 
 // The versions of a command's encoding. A binary that does not know a
 // command's version stops rather than judge it in another way than others do.
@@ -100,6 +114,7 @@ func Restamp(cmd []byte, at, notAfter int64) {
 // command is a decoded head; body points into the encoding.
 type command struct {
 	op       op
+	level    uint64 // the feature level that brought it
 	at       int64
 	req      tracker.RequestID
 	notAfter int64
@@ -110,7 +125,10 @@ func (c *command) decode(p []byte) bool {
 	if len(p) < headLen || p[1] < plainVersion || p[1] > commandVersion {
 		return false
 	}
-	c.op = op(p[0])
+	c.op, c.level = op(p[0]), plainLevel
+	if c.op == opSetTags || p[1] >= tagsVersion {
+		c.level = tagsLevel
+	}
 	c.at = int64(min(binary.LittleEndian.Uint64(p[2:]), math.MaxInt64>>seqCounterBits))
 	c.req = tracker.RequestID(p[10:26])
 	c.notAfter = int64(binary.LittleEndian.Uint64(p[26:]))

@@ -17,17 +17,20 @@ const MaxPatience = 5 * 60 * 1000
 
 // Machine applies commands. It implements consensus.Machine and serves one
 // goroutine. It keeps nothing between calls but memory to work in.
-type Machine struct{ b batch }
+type Machine struct {
+	b    batch
+	open uint64 // commands up to this level need no level in the state
+}
 
 // NewMachine returns a machine.
 func NewMachine() *Machine {
-	return &Machine{batch{buckets: make(map[tracker.BucketID]*bucketState)}}
+	return &Machine{batch{buckets: make(map[tracker.BucketID]*bucketState)}, openLevel}
 }
 
 // Apply judges cmds in order and writes their effects to txn. A result is an
 // error for a refusal that changed nothing, else of the type its command
-// tells. A returned error means that the state cannot be read or a command is
-// of a newer release: nothing of txn may be committed then.
+// tells. A returned error means that the state cannot be read, or that it or a
+// command is of a newer release: nothing of txn may be committed then.
 func (m *Machine) Apply(txn kv.Txn, index uint64, cmds [][]byte) ([]any, error) {
 	b := &m.b
 	b.begin(txn, index)
@@ -39,6 +42,10 @@ func (m *Machine) Apply(txn kv.Txn, index uint64, cmds [][]byte) ([]any, error) 
 				return nil, fmt.Errorf("command version %d is of a newer release", p[1])
 			}
 			results[i] = tracker.ErrInvalid
+			continue
+		}
+		if c.level > max(b.level, m.open) {
+			results[i] = ErrLevel
 			continue
 		}
 		results[i] = b.apply(&c)

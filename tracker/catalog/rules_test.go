@@ -417,7 +417,6 @@ func TestClusterRows(t *testing.T) {
 	if err != nil || s.Cluster != "c1" || s.Incarnation != "i2" || s.Level != 1 {
 		t.Fatalf("%+v %v", s, err)
 	}
-	w.refused(catalog.RaiseLevel{To: catalog.Level + 1}, tracker.ErrInvalid)
 }
 
 func TestChanges(t *testing.T) {

@@ -50,7 +50,7 @@ func ReadState(r kv.Reader) (s State, err error) {
 	get(stateLevel, func(d *dec) { d.version(1); s.Level = d.u64() })
 	get(stateCluster, func(d *dec) { s.Cluster, d.p = string(d.p), nil })
 	get(stateIncarnation, func(d *dec) { s.Incarnation, d.p = string(d.p), nil })
-	s.Level = max(s.Level, 1)
+	s.Level = max(s.Level, plainLevel)
 	return s, err
 }
 

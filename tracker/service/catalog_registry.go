@@ -22,7 +22,7 @@ func (c *Catalog) Cluster(ctx context.Context) (*Cluster, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := &Cluster{Cluster: s.Cluster, Incarnation: s.Incarnation, Now: s.Now, Fence: s.Fence, Inline: s.Inline}
+		out := &Cluster{Cluster: s.Cluster, Incarnation: s.Incarnation, Now: s.Now, Fence: s.Fence, Level: s.Level, Inline: s.Inline}
 		if out.Groups, err = catalog.Groups(r); err != nil {
 			return nil, err
 		}
@@ -89,6 +89,12 @@ func (c *Catalog) RaiseTime(ctx context.Context, ms int64) error {
 // RaiseFence implements Registry.
 func (c *Catalog) RaiseFence(ctx context.Context, ms int64) error {
 	_, err := c.Do(ctx, tracker.Mutation{}, catalog.RaiseFence{To: ms}, false)
+	return err
+}
+
+// RaiseLevel implements Registry.
+func (c *Catalog) RaiseLevel(ctx context.Context, level uint64) error {
+	_, err := c.Do(ctx, tracker.Mutation{}, catalog.RaiseLevel{To: level}, false)
 	return err
 }
 

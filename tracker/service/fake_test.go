@@ -101,6 +101,14 @@ func (f *fakeRows) RaiseFence(_ context.Context, ms int64) error {
 	return nil
 }
 
+func (f *fakeRows) RaiseLevel(_ context.Context, level uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.writes++
+	f.mu.c.Level = max(f.mu.c.Level, level)
+	return nil
+}
+
 type fakeLead struct{ term atomic.Uint64 } // 0 is not leading
 
 func (l *fakeLead) LeaderEpoch() (uint64, bool) { t := l.term.Load(); return t, t > 0 }

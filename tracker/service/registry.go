@@ -8,7 +8,7 @@ import (
 )
 
 // Registry is the cluster's own part of the catalog: nodes, groups, catalog
-// time and the fence. Every write is one command of the log: durable on a
+// time, the fence and the feature level. Every write is one command of the log: durable on a
 // majority when it returns nil.
 type Registry interface {
 	// Cluster reads all of it, linearizably. The answer is the caller's.
@@ -25,14 +25,17 @@ type Registry interface {
 	RaiseTime(ctx context.Context, ms int64) error
 	// RaiseFence raises the fence to ms, at most to catalog time.
 	RaiseFence(ctx context.Context, ms int64) error
+	// RaiseLevel raises the feature level; a lower one is no error.
+	RaiseLevel(ctx context.Context, level uint64) error
 }
 
 // Cluster is the cluster's rows. Nodes carry no load.
 type Cluster struct {
 	Cluster     string // cluster id
 	Incarnation string
-	Now, Fence  int64 // catalog time and fence in ms
-	Inline      int64 // bytes of objects that are kept in the catalog
+	Now, Fence  int64  // catalog time and fence in ms
+	Level       uint64 // feature level
+	Inline      int64  // bytes of objects that are kept in the catalog
 	Groups      []tracker.Group
 	Nodes       []tracker.Node
 }

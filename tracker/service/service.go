@@ -7,8 +7,8 @@
 //
 // # Goroutines
 //
-//   - Run: one loop that watches heartbeats, raises catalog time and the
-//     fence, and asks the nodes for their status where Config.Poll is set
+//   - Run: one loop that watches heartbeats, raises catalog time, the fence and
+//     the feature level, and asks the nodes for their status where Config.Poll is set
 //     (one short-lived goroutine a node then). Constructors start nothing.
 package service
 
@@ -29,6 +29,7 @@ import (
 	"holdfast/internal/fault"
 	"holdfast/storage"
 	"holdfast/tracker"
+	"holdfast/tracker/catalog"
 	"holdfast/tracker/placement"
 )
 
@@ -307,12 +308,30 @@ func (s *Service) beat(ctx context.Context, raised *time.Time) error {
 	return err
 }
 
-// look brings the nodes' states up to date.
+// look brings the feature level and the nodes' states up to date.
 func (s *Service) look(ctx context.Context) error {
+	err := s.raiseLevel(ctx)
 	if s.cfg.Poll {
 		s.poll(ctx)
 	}
-	return errors.Join(s.watchHealth(ctx), s.watchInline(ctx))
+	return errors.Join(err, s.watchHealth(ctx), s.watchInline(ctx))
+}
+
+// raiseLevel raises the catalog's feature level to this release's. All voters
+// are in this process, so all of them know it.
+func (s *Service) raiseLevel(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.state.Load().rows.Level
+	if was >= catalog.Level {
+		return nil
+	}
+	if err := s.rows.RaiseLevel(ctx, catalog.Level); err != nil {
+		return fmt.Errorf("raise the feature level: %w", err)
+	}
+	s.logger.Info().Uint64("from", was).Uint64("to", catalog.Level).Msg("feature level of the catalog was raised")
+	_, err := s.reload(ctx)
+	return err
 }
 
 func (s *Service) inlineFull(c *Cluster) bool {
@@ -337,9 +356,9 @@ func (s *Service) watchInline(ctx context.Context) error {
 	return nil
 }
 
-// Look brings the nodes' states up to date now, and not at the next beat:
-// before a server answers, so that it does not place data on what is not
-// there. It does nothing where this process does not lead.
+// Look brings the feature level and the nodes' states up to date now, and not
+// at the next beat: before a server answers, so that it does not place data on
+// what is not there and none of its commands is refused. It does nothing where this process does not lead.
 func (s *Service) Look(ctx context.Context) error {
 	if _, err := s.current(ctx); err != nil {
 		if fault.KindOf(err) == fault.NotLeader {

@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"holdfast/internal/clock"
 	"holdfast/storage"
 	"holdfast/tracker"
+	"holdfast/tracker/catalog"
 )
 
 func TestPlace(t *testing.T) {
@@ -169,6 +173,48 @@ func TestHealth(t *testing.T) {
 	want(act, act, act)
 	if m, _ := r.Map(t.Context()); m.Node(2).ReadOnly {
 		t.Error("read-only for ever")
+	}
+}
+
+// TestLevel: a catalog of an older release is raised by the first look of who
+// leads, once, before anything else is asked of it.
+func TestLevel(t *testing.T) {
+	t.Parallel()
+	cat, log := newCatalog(t)
+	svc, err := New(Config{TicketLife: time.Hour, Beat: time.Second, SuspectAfter: time.Minute, DownAfter: time.Minute, RaiseEvery: time.Hour, MaxDamage: 1},
+		cat, cat, cat, nil, clock.System{}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := func() uint64 {
+		t.Helper()
+		s, err := cat.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Level
+	}
+	if level() != 1 {
+		t.Fatalf("level %d of a catalog that nobody leads", level())
+	}
+	log.Lead(0)
+	if err := svc.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log.Lead(2)
+	if err := svc.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if level() != catalog.Level {
+		t.Errorf("level %d, want %d", level(), catalog.Level)
+	}
+	at := log.Index()
+	if err := svc.Look(t.Context()); err != nil || log.Index() != at {
+		t.Errorf("the second look wrote: %v", err)
+	}
+	log.Lead(3)
+	if err := svc.Look(t.Context()); err != nil || log.Index() != at {
+		t.Errorf("the next leader wrote: %v", err)
 	}
 }
 

@@ -1,12 +1,15 @@
 package allinone
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/zeebo/xxh3"
 
 	"holdfast/internal/vfs"
 	"holdfast/storage"
@@ -61,22 +64,62 @@ func readLayout(fs vfs.FS, dir string) (*Layout, error) {
 		}
 		return nil, err
 	}
-	l := &Layout{}
-	if err := json.Unmarshal(data, l); err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w); copy the file from another directory of this server", path, err)
-	}
-	if l.Format != layoutFormat {
-		return nil, fmt.Errorf("%s has format %d; this version reads format %d: run the version that wrote it", path, l.Format, layoutFormat)
+	l, err := decodeLayout(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
 	}
 	return l, nil
 }
 
 func (l *Layout) write(fs vfs.FS, dir string) error {
-	data, err := json.MarshalIndent(l, "", "  ")
+	data, err := l.encode()
 	if err != nil {
 		return err
 	}
-	return vfs.WriteFile(fs, fs.PathJoin(dir, layoutFile), append(data, '\n'))
+	return vfs.WriteFile(fs, fs.PathJoin(dir, layoutFile), data)
+}
+
+// layoutTail ends a layout file.
+const layoutTail = ",\n  \"xxh3\": \"%016x\"\n}\n"
+
+// encode returns the layout file: JSON whose last key, xxh3, is the XXH3-64 in
+// hexadecimal of all bytes before the comma that it stands behind. A program
+// that does not know the key passes over it.
+func (l *Layout) encode() ([]byte, error) {
+	data, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	data = bytes.TrimSuffix(data, []byte("\n}"))
+	return fmt.Appendf(data, layoutTail, xxh3.Hash(data)), nil
+}
+
+// decodeLayout reads a layout file. One without a sum, as older versions wrote
+// it, may have no other keys than theirs: a name that rotted would count as a
+// key that is not there, and "ready" must not be missed.
+func decodeLayout(data []byte) (*Layout, error) {
+	var f struct {
+		Layout
+		Sum *string `json:"xxh3"`
+	}
+	err := json.Unmarshal(data, &f)
+	if err == nil && f.Format != layoutFormat {
+		return nil, fmt.Errorf("has format %d; this version reads format %d: run the version that wrote it", f.Format, layoutFormat)
+	}
+	if err == nil && f.Sum == nil {
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.DisallowUnknownFields()
+		err = d.Decode(&Layout{})
+	} else if err == nil {
+		n := max(0, len(data)-len(fmt.Sprintf(layoutTail, 0)))
+		if string(data[n:]) != fmt.Sprintf(layoutTail, xxh3.Hash(data[:n])) {
+			err = errors.New("its checksum does not match")
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("is damaged (%w); copy the file from another directory of this server", err)
+	}
+	return &f.Layout, nil
 }
 
 // member returns the live member that was last seen in dir.

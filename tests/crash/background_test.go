@@ -29,10 +29,19 @@ func background() []scenario {
 // patience is how long background work may take on a busy machine.
 const patience = time.Minute
 
-// whole lets time pass until every blob has all its shards.
+// whole lets time pass until every blob has all its shards. What is missing
+// is reported once, as a scrub would: a read need not meet it.
 func (r *rig) whole() error {
 	var wrong []string
-	if r.lapse(patience, func() bool { wrong = r.census(true, ""); return len(wrong) == 0 }) {
+	told := false
+	if r.lapse(patience, func() bool {
+		var damage []storage.Damage
+		if wrong, damage = r.survey(true, ""); !told {
+			_ = r.srv.Catalog().(tracker.Scheduler).ReportDamage(r.ctx, damage) // never fails
+			told = true
+		}
+		return len(wrong) == 0
+	}) {
 		return nil
 	}
 	st, err := r.srv.Status(r.ctx)
@@ -49,11 +58,7 @@ func repair(x *run) {
 		x.put(fmt.Sprint("p", i), packed)
 	}
 	x.put("f", x.shape.file())
-	// A crash forgets what the readers reported: others read again.
-	x.whole, x.settle = true, func(r *rig, _ *vfs.Mem) error {
-		r.observe()
-		return r.whole()
-	}
+	x.whole, x.settle = true, func(r *rig, _ *vfs.Mem) error { return r.whole() }
 	x.record(func() {
 		fatal(x.t, x.dropShards(0))
 		x.observe()
@@ -135,7 +140,11 @@ func replace(x *run, index int) {
 func (r *rig) again(nodes int, call func() error) error {
 	if n, v, err := r.members(); err != nil || n < nodes || v != 3 {
 		if err := call(); err != nil {
-			return fmt.Errorf("%d nodes and %d copies of the catalog work, and the call cannot be repeated: %w", n, v, err)
+			st, e := r.srv.Status(r.ctx)
+			if e != nil {
+				return e
+			}
+			return fmt.Errorf("%d nodes and %d copies of the catalog work (%+v), and the call cannot be repeated: %w", n, v, st.Voters, err)
 		}
 	}
 	return r.restored(nodes)
@@ -155,11 +164,26 @@ func forget(x *run) {
 	})
 }
 
+// slim is the most that a node's data takes after a rewrite: what lives is
+// less than a fifth of what there was.
+const slim = 600_000
+
 // rewrite deletes most of a volume and lets the readers' grace pass: the
 // shards are deleted and what is left of the volume is moved.
 func rewrite(x *run) {
 	x.tune.Grace = 10 * time.Second
 	x.start()
+	x.fill()
+	x.settle = func(r *rig, fs *vfs.Mem) error { return r.slimmer(x.shape, fs, slim) }
+	x.record(func() { thinOut(x) })
+	if err := x.slimmer(x.shape, x.tape.mem, slim); err != nil {
+		x.t.Error(err)
+	}
+}
+
+// fill writes packed objects and a file, and deletes most of them.
+func (x *run) fill() {
+	x.t.Helper()
 	const objects, left = 30, 4
 	for i := range objects {
 		x.put(fmt.Sprint("k", i), packed)
@@ -169,15 +193,14 @@ func rewrite(x *run) {
 	}
 	x.put("f", x.shape.file())
 	x.del("f")
-	// What lives takes less than a fifth of what there was.
-	x.settle = func(r *rig, fs *vfs.Mem) error { return r.slimmer(x.shape, fs, 600_000) }
-	x.record(func() {
-		if !x.lapse(patience, func() bool { return x.gone("volume") >= x.shape.dirs && x.gone("blob") >= x.shape.dirs }) {
-			x.t.Errorf("after the grace %d volumes and %d files were removed", x.gone("volume"), x.gone("blob"))
-		}
-	})
-	if err := x.slimmer(x.shape, x.tape.mem, 600_000); err != nil {
-		x.t.Error(err)
+}
+
+// thinOut lets time pass until each node has rewritten a volume and removed a
+// file.
+func thinOut(x *run) {
+	x.t.Helper()
+	if !x.lapse(patience, func() bool { return x.gone("volume") >= x.shape.dirs && x.gone("blob") >= x.shape.dirs }) {
+		x.t.Errorf("after the grace %d volumes and %d files were removed", x.gone("volume"), x.gone("blob"))
 	}
 }
 
@@ -235,20 +258,24 @@ func allocated(fs *vfs.Mem, dir string) (int64, error) {
 	return sum, nil
 }
 
-// snapshot writes so much that the catalog is flushed and its log cut.
+// snapshot has the catalog flushed and its log cut.
 func snapshot(x *run) {
 	x.tune.SnapshotBytes, x.tune.KeepBytes = 32<<10, 16<<10
-	voters := uint64(min(x.shape.dirs, 3))
 	x.start()
-	x.record(func() {
-		for i := range 24 {
-			x.put(fmt.Sprint("k", i%20), 8<<10)
-			if i == 12 {
-				x.settled(voters)
-			}
+	x.record(func() { snapshots(x) })
+}
+
+// snapshots writes until each voter has taken some.
+func snapshots(x *run) {
+	x.t.Helper()
+	voters := uint64(min(x.shape.dirs, 3))
+	for i := range 24 {
+		x.put(fmt.Sprint("k", i%20), 8<<10)
+		if i == 12 {
+			x.settled(voters)
 		}
-		x.settled(2 * voters)
-	})
+	}
+	x.settled(2 * voters)
 }
 
 // settled waits until that many snapshots were taken and the log was cut.

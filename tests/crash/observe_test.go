@@ -210,14 +210,20 @@ func (r *rig) checkUsage(bucket string, have tracker.Usage) error {
 // catalog: every shard that it places is there, sealed and good, those in the
 // lost directory aside. With whole set, holes are faults too.
 func (r *rig) census(whole bool, lost string) (wrong []string) {
+	wrong, _ = r.survey(whole, lost)
+	return wrong
+}
+
+// survey is census, and tells which shards are not right.
+func (r *rig) survey(whole bool, lost string) (wrong []string, damage []storage.Damage) {
 	snap, release, err := r.srv.Snapshot(r.ctx)
 	if err != nil {
-		return []string{err.Error()}
+		return []string{err.Error()}, nil
 	}
 	defer release()
 	st, err := r.srv.Status(r.ctx)
 	if err != nil {
-		return []string{err.Error()}
+		return []string{err.Error()}, nil
 	}
 	wrong = catalog.Check(snap)
 	err = catalog.Blobs(snap, storage.IDRange{}, func(b *catalog.BlobState) bool {
@@ -233,6 +239,7 @@ func (r *rig) census(whole bool, lost string) (wrong []string) {
 			default:
 				if err := r.verifyShard(p.Node, id, b); err != nil {
 					wrong = append(wrong, fmt.Sprintf("%s on node %d: %v", id, p.Node, err))
+					damage = append(damage, storage.Damage{Shard: id, Node: p.Node, Reason: err.Error()})
 				}
 			}
 		}
@@ -241,7 +248,7 @@ func (r *rig) census(whole bool, lost string) (wrong []string) {
 	if err != nil {
 		wrong = append(wrong, err.Error())
 	}
-	return wrong
+	return wrong, damage
 }
 
 // verifyShard reads a shard and checks its seal and every frame.

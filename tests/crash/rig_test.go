@@ -157,8 +157,9 @@ func (r *rig) lapse(limit time.Duration, done func() bool) bool {
 	return true
 }
 
-// quick bounds how many cuts are verified at once by all tests.
-func newRoom() chan struct{} { return make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)) }
+// newRoom bounds how many cuts are verified at once; some of them wait more
+// than they work.
+func newRoom() chan struct{} { return make(chan struct{}, 2*runtime.GOMAXPROCS(0)) }
 
 func soak() bool { return os.Getenv("HOLDFAST_SOAK") != "" }
 

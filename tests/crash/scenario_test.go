@@ -203,7 +203,7 @@ func budget() int {
 	case testing.Short():
 		return 9
 	}
-	return 45
+	return 60
 }
 
 func TestCrash(t *testing.T) {

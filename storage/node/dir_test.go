@@ -198,3 +198,34 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDirectoryGone takes the directory away under an open node: a disk that
+// was unmounted, an rm too many. Its files stay open and take every write, and
+// nothing of that would be there after a restart, so the node must take none.
+func TestDirectoryGone(t *testing.T) {
+	t.Parallel()
+	for name, take := range map[string]func(dir string) error{
+		"emptied": func(dir string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(dir, "volumes")), os.Remove(filepath.Join(dir, "holdfast.id")))
+		},
+		"moved": func(dir string) error { return os.Rename(dir, dir+".away") },
+		"another's": func(dir string) error {
+			return node.WriteIdentity(vfs.OS(), dir, node.Identity{Cluster: "test", Node: 2})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "node")
+			n := open(t, vfs.OS(), dir, 1, nil)
+			first := storagetest.ID(1)
+			must(t, putOne(t, n, first, storagetest.Payload(1, 5000)))
+			must(t, take(dir))
+			if st, err := n.Status(t.Context()); err != nil || !st.ReadOnly || st.Err == "" {
+				t.Errorf("status: %+v, %v", st, err)
+			}
+			if err := putOne(t, n, storagetest.ID(2), storagetest.Payload(2, 5000)); !errors.Is(err, storage.ErrOffline) {
+				t.Errorf("write: %v", err)
+			}
+		})
+	}
+}

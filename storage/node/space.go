@@ -27,9 +27,12 @@ const (
 	reservePercent = 5
 )
 
-// refresh asks the file system.
+// refresh asks the file system, and first whether the directory is there.
 func (s *space) refresh(n *Node) error {
 	s.asked.Store(time.Now().UnixNano())
+	if err := n.present(); err != nil {
+		return err
+	}
 	u, err := n.fs.GetDiskUsage(n.dir)
 	if errors.Is(err, pvfs.ErrUnsupported) {
 		s.unknown.Store(true)
@@ -49,6 +52,20 @@ func (s *space) refresh(n *Node) error {
 	s.taken.Store(0)
 	s.free.Store(max(0, int64(u.AvailBytes)-reserve))
 	return nil
+}
+
+// present holds that the directory is still the node's. Where it was emptied,
+// moved or unmounted, the open files go on taking writes that no restart would
+// find: the node is then read-only until it is opened again.
+func (n *Node) present() error {
+	id, err := ReadIdentity(n.fs, n.dir)
+	if err == nil {
+		err = id.check(n.dir, &n.cfg)
+	}
+	if errors.Is(err, ErrNoIdentity) || errors.Is(err, ErrIdentity) {
+		return n.ioError("directory", err)
+	}
+	return err
 }
 
 // admit lets a shard of size bytes in, or returns storage.ErrNoSpace. The

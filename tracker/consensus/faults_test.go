@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -217,5 +219,42 @@ func TestLeaderKill(t *testing.T) {
 	checkEqual(t, l)
 	if _, ok := l.LeaderEpoch(); !ok {
 		t.Fatal("no leader's epoch")
+	}
+}
+
+// TestDirectoryGone takes a voter's directory away while its files are open: a
+// disk that was unmounted, an rm too many. What it writes then would be gone
+// with a restart, so it must not count for a majority.
+func TestDirectoryGone(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 3; n++ {
+		t.Run(fmt.Sprintf("voters=%d", n), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			cfg := group(t, n, func(int) vfs.FS { return vfs.Default })
+			for i := range cfg.Voters {
+				cfg.Voters[i].Dir = filepath.Join(dir, fmt.Sprint(i))
+			}
+			cfg.Bootstrap = true
+			stopped := make(chan string, n)
+			cfg.OnStop = func(id string, _ error, _ bool) { stopped <- id }
+			l := mustOpen(t, cfg)
+			defer mustClose(t, l)
+			d := startLoad(t, l, "a", 2, 100)
+			eventually(t, "load", func() bool { return d.count() >= 20 })
+			if err := os.Rename(filepath.Join(dir, "0"), filepath.Join(dir, "away")); err != nil {
+				t.Fatal(err)
+			}
+			if id := <-stopped; id != cfg.Voters[0].ID {
+				t.Errorf("voter %s stopped", id)
+			}
+			if n == 3 {
+				at := d.count()
+				eventually(t, "load goes on", func() bool { return d.count() > at+20 })
+			} else {
+				eventually(t, "no majority", func() bool { return !l.Status().Quorum })
+			}
+			d.cut()
+		})
 	}
 }

@@ -2,8 +2,10 @@ package consensus
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -15,7 +17,8 @@ type spaceState struct {
 	busy atomic.Bool // a measurement runs
 }
 
-// measureSpace asks for the free space of each disk. A disk that hangs holds
+// measureSpace asks for the free space of each disk, and first whether the
+// copy's directory is there. A disk that hangs holds
 // up nothing but its own answer.
 func (l *Local) measureSpace() {
 	for _, v := range l.voters() {
@@ -29,6 +32,11 @@ func (l *Local) measureSpace() {
 }
 
 func (l *Local) measure(v *voter) {
+	if _, err := v.FS.Stat(v.path("log")); errors.Is(err, os.ErrNotExist) {
+		// The open files still take writes, which no restart would find.
+		v.fail(fmt.Errorf("directory of the copy is gone: %w", err))
+		return
+	}
 	free, total, err := l.cfg.Space(v.Voter)
 	if err != nil {
 		v.log.Debug().Err(err).Msg("cannot measure the disk of a copy")

@@ -58,7 +58,7 @@ func repair(x *run) {
 		x.put(fmt.Sprint("p", i), packed)
 	}
 	x.put("f", x.shape.file())
-	x.whole, x.settle = true, func(r *rig, _ *vfs.Mem) error { return r.whole() }
+	x.settle = func(r *rig, _ *vfs.Mem) error { return r.whole() }
 	x.record(func() {
 		fatal(x.t, x.dropShards(0))
 		x.observe()
@@ -127,7 +127,7 @@ func emptied(x *run, dir string) {
 func replace(x *run, index int) {
 	dir := x.shape.paths()[index]
 	emptied(x, dir)
-	x.whole, x.settle = true, func(r *rig, _ *vfs.Mem) error {
+	x.settle = func(r *rig, _ *vfs.Mem) error {
 		return r.again(x.shape.dirs, func() error { return r.srv.ReplaceDisk(r.ctx, dir) })
 	}
 	x.record(func() {
@@ -155,7 +155,7 @@ func forget(x *run) {
 	dir := x.shape.paths()[0]
 	emptied(x, dir)
 	nodes := x.shape.dirs - 1
-	x.whole, x.settle = true, func(r *rig, _ *vfs.Mem) error {
+	x.settle = func(r *rig, _ *vfs.Mem) error {
 		return r.again(nodes, func() error { return r.srv.ForgetDisk(r.ctx, dir) })
 	}
 	x.record(func() {

@@ -208,13 +208,14 @@ func (r *rig) checkUsage(bucket string, have tracker.Usage) error {
 
 // census holds the catalog against its own rules and the nodes against the
 // catalog: every shard that it places is there, sealed and good, those in the
-// lost directory aside. With whole set, holes are faults too.
-func (r *rig) census(whole bool, lost string) (wrong []string) {
-	wrong, _ = r.survey(whole, lost)
+// lost directory aside.
+func (r *rig) census(lost string) (wrong []string) {
+	wrong, _ = r.survey(false, lost)
 	return wrong
 }
 
-// survey is census, and tells which shards are not right.
+// survey is census, and tells which shards are not right. With whole set,
+// holes are faults too.
 func (r *rig) survey(whole bool, lost string) (wrong []string, damage []storage.Damage) {
 	snap, release, err := r.srv.Snapshot(r.ctx)
 	if err != nil {

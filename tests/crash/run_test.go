@@ -32,8 +32,6 @@ type run struct {
 	settle func(*rig, *vfs.Mem) error
 	// loses has every third crash take one directory's content with it.
 	loses bool
-	// whole asks that no blob has a hole or a lost shard at the end.
-	whole bool
 	// lie, if set, stands between the server and the file system.
 	lie    func(vfs.FS) vfs.FS
 	seed   uint64
@@ -326,7 +324,7 @@ func (x *run) restart(k *cut, fresh string) (seen world, effected int, again *vf
 			wrong = append(wrong, err.Error())
 		}
 		maps.Copy(seen, made)
-		wrong = append(wrong, r.census(x.whole, k.lost)...)
+		wrong = append(wrong, r.census(k.lost)...)
 	}
 	if len(wrong) > 0 {
 		err = errors.New(strings.Join(wrong, "\n\t"))

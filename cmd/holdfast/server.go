@@ -125,19 +125,21 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 	}
 	logged := access.start()
 	defer logged()
-	return serve(ctx, srv, ln, log)
+	return serve(ctx, srv, ln, maxConnections(descriptors(), len(dirs)), log)
 }
 
 // drainTime bounds how long a graceful stop waits for requests in flight.
 const drainTime = 25 * time.Second
 
-// serve runs until ctx ends, then finishes what is in flight.
-func serve(ctx context.Context, srv *allinone.Server, ln net.Listener, log zerolog.Logger) error {
+// serve runs until ctx ends, then finishes what is in flight. At most conns
+// connections are open at once; 0 is no bound.
+func serve(ctx context.Context, srv *allinone.Server, ln net.Listener, conns int, log zerolog.Logger) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ran := make(chan error, 1)
 	go func() { ran <- srv.Run(work) }()
 	h := srv.HTTPServer()
+	ln = boundConnections(h, ln, conns, log)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(ln) }()
 	var err error

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -17,6 +18,7 @@ type connections struct {
 	slots chan struct{}
 	done  chan struct{} // closed with the listener
 	once  sync.Once
+	told  time.Time // when the log said last that others wait; Accept's
 	log   zerolog.Logger
 }
 
@@ -54,12 +56,20 @@ func (c *connections) Close() error {
 	return c.Listener.Close()
 }
 
+// warn says, at most once a minute, that connections wait.
+func (c *connections) warn() {
+	if now := time.Now(); now.Sub(c.told) > time.Minute {
+		c.told = now
+		c.log.Warn().Int("connections", cap(c.slots)).Msg("as many connections as the limit of open files allows; others wait")
+	}
+}
+
 // Accept implements net.Listener.
 func (c *connections) Accept() (net.Conn, error) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		c.log.Warn().Int("connections", cap(c.slots)).Msg("as many connections as the limit of open files allows; others wait")
+		c.warn()
 		select {
 		case c.slots <- struct{}{}:
 		case <-c.done:

@@ -45,6 +45,9 @@ type Member struct {
 	Node storage.NodeID `json:"node"`
 	Dir  string         `json:"dir"`
 	Gone bool           `json:"gone,omitempty"`
+	// Fresh is set from before a directory is formatted until it was: a cut in
+	// between is the one case in which a later start formats it.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // VoterPlace is a copy of the catalog and the node in whose directory it is.
@@ -130,6 +133,11 @@ func (l *Layout) member(dir string) *Member {
 		}
 	}
 	return nil
+}
+
+// forgotten reports whether dir was a member's that is gone, and is nobody's now.
+func (l *Layout) forgotten(dir string) bool {
+	return l.member(dir) == nil && slices.ContainsFunc(l.Nodes, func(m Member) bool { return m.Dir == dir })
 }
 
 func (l *Layout) byNode(id storage.NodeID) *Member {

@@ -29,12 +29,14 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System{}
 	}
-	if err := makeDirs(cfg.FS, cfg.Dirs); err != nil {
-		return nil, err
-	}
 	sv, err := look(cfg.FS, cfg.Dirs)
 	if err != nil {
 		return nil, err
+	}
+	if sv.first() {
+		if err := makeDirs(cfg.FS, cfg.Dirs); err != nil {
+			return nil, err
+		}
 	}
 	s := &Server{cfg: cfg, nodes: newNodeSet()}
 	if sv.first() {
@@ -163,7 +165,7 @@ func (s *Server) again(ctx context.Context, sv *survey) error {
 	if err := s.grow(ctx, sv); err != nil {
 		return err
 	}
-	return s.setLayout(s.mu.layout.next())
+	return s.formatted()
 }
 
 // place settles which member is in which directory: by the identity in it,
@@ -172,8 +174,11 @@ func (s *Server) place(sv *survey) (*Layout, error) {
 	l := sv.layout.next()
 	for dir := range sv.layouts {
 		id, err := node.ReadIdentity(s.cfg.FS, dir)
-		if errors.Is(err, node.ErrNoIdentity) && unformatted(s.cfg.FS, dir) && l.member(dir) != nil {
-			continue // the format was cut off; again finishes it
+		if errors.Is(err, node.ErrNoIdentity) {
+			if m := l.member(dir); m == nil || !m.Fresh || !unformatted(s.cfg.FS, dir) {
+				delete(sv.layouts, dir) // it lost what it held, or is not mounted
+			}
+			continue // else the format was cut off; again finishes it
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
@@ -214,7 +219,7 @@ func unformatted(fs vfs.FS, dir string) bool {
 // finishFormat gives a member whose format was cut off its identity.
 func (s *Server) finishFormat(m Member) error {
 	_, err := node.ReadIdentity(s.cfg.FS, m.Dir)
-	if errors.Is(err, node.ErrNoIdentity) && unformatted(s.cfg.FS, m.Dir) {
+	if errors.Is(err, node.ErrNoIdentity) && m.Fresh && unformatted(s.cfg.FS, m.Dir) {
 		return s.identify(m)
 	}
 	return nil
@@ -230,7 +235,13 @@ func (s *Server) grow(ctx context.Context, sv *survey) error {
 		missing = missing || !m.Gone && s.nodes.get(m.Node) == nil
 	}
 	for _, d := range sv.empty {
-		if s.mu.layout.member(d) == nil {
+		switch _, err := s.cfg.FS.Stat(d); {
+		case s.mu.layout.member(d) != nil:
+		case s.mu.layout.forgotten(d):
+			s.cfg.Log.Warn().Str("dir", d).Msg("directory was forgotten and is left alone; to use it again: holdfast admin disk replace " + d)
+		case err != nil:
+			s.cfg.Log.Error().Str("dir", d).Err(err).Msg("directory is not there; mount or make it to add it")
+		default:
 			fresh = append(fresh, d)
 		}
 	}
@@ -266,7 +277,7 @@ func (s *Server) addNode(ctx context.Context, dir string) (Member, error) {
 	if err != nil {
 		return Member{}, err
 	}
-	mem := Member{Node: n.ID, Dir: dir}
+	mem := Member{Node: n.ID, Dir: dir, Fresh: true}
 	next := s.mu.layout.next()
 	next.Nodes = append(next.Nodes, mem)
 	if !slices.Contains(s.dirs, dir) {
@@ -280,7 +291,19 @@ func (s *Server) addNode(ctx context.Context, dir string) (Member, error) {
 	if err := s.identify(mem); err != nil {
 		return mem, err
 	}
-	return mem, s.openNode(ctx, mem, n.Epoch)
+	if err := s.openNode(ctx, mem, n.Epoch); err != nil {
+		return mem, err
+	}
+	return mem, s.formatted()
+}
+
+// formatted notes that every member's directory was formatted.
+func (s *Server) formatted() error {
+	next := s.mu.layout.next()
+	for i := range next.Nodes {
+		next.Nodes[i].Fresh = false
+	}
+	return s.setLayout(next)
 }
 
 // identify writes the identity of a member into its directory.
@@ -310,13 +333,37 @@ func (s *Server) setLayout(l *Layout) error {
 	return nil
 }
 
+// writeLayout writes a layout to every directory that is still its node's. A
+// directory that lost its identity, because it was emptied or its disk is not
+// mounted any more, gets none: it must stay what a person finds it to be. One
+// that cannot be written is logged; the others carry the truth.
 func (s *Server) writeLayout(l *Layout) error {
+	var errs []error
+	written := 0
 	for _, d := range s.dirs {
-		if err := l.write(s.cfg.FS, d); err != nil {
-			return err
+		if m := l.member(d); l.Ready && (m == nil || !m.Fresh && !s.holds(d, m.Node)) {
+			continue
 		}
+		if err := l.write(s.cfg.FS, d); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		written++
 	}
-	return nil
+	err := errors.Join(errs...)
+	if written > 0 && l.Ready {
+		if err != nil {
+			s.cfg.Log.Error().Err(err).Msg("layout file cannot be written; look at the directory's disk")
+		}
+		return nil
+	}
+	return err
+}
+
+// holds reports whether dir has the identity of a node.
+func (s *Server) holds(dir string, id storage.NodeID) bool {
+	got, err := node.ReadIdentity(s.cfg.FS, dir)
+	return err == nil && got.Node == id
 }
 
 // warnAboutScheme says what a scheme costs when a disk dies.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"holdfast/erasure"
 	"holdfast/internal/fault"
 	"holdfast/storage"
 	"holdfast/tracker"
@@ -17,11 +18,21 @@ import (
 var (
 	errNotLost  = fault.New(fault.Precondition, "allinone.not-lost", "directory is in use and well; only a lost one can be replaced or forgotten")
 	errUnknown  = fault.New(fault.NotFound, "allinone.unknown-directory", "directory is not one of this server's; see holdfast admin status")
+	errTooFew   = fault.New(fault.Precondition, "allinone.too-few", "the rest cannot hold what was lost; replace the directory, or add one first")
 	errNotEmpty = fault.New(fault.Precondition, "allinone.not-empty", "directory is not empty; mount the new, empty disk there first")
 )
 
 // Status implements gateway.Operator.
-func (s *Server) Status(ctx context.Context) (*tracker.Status, error) { return s.svc.Status(ctx) }
+func (s *Server) Status(ctx context.Context) (*tracker.Status, error) {
+	st, err := s.svc.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range s.nodes.all() {
+		st.Frozen = st.Frozen || n.Frozen()
+	}
+	return st, nil
+}
 
 // AcceptClock implements gateway.Operator.
 func (s *Server) AcceptClock(ctx context.Context) error { return s.svc.AcceptClock(ctx) }
@@ -36,9 +47,12 @@ func (s *Server) ReplaceDisk(ctx context.Context, dir string) error {
 			return s.reseed(ctx, v.ID, m.Node, dir)
 		}
 	}
-	old, err := s.lost(dir)
-	if err != nil {
-		return err
+	var old storage.NodeID
+	var err error
+	if !s.mu.layout.forgotten(dir) {
+		if old, err = s.lost(dir); err != nil {
+			return err
+		}
 	}
 	bare, err := empty(s.cfg.FS, dir)
 	if err != nil {
@@ -50,8 +64,10 @@ func (s *Server) ReplaceDisk(ctx context.Context, dir string) error {
 	if err := s.cfg.FS.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := s.giveUp(ctx, old); err != nil {
-		return err
+	if old != 0 {
+		if err := s.giveUp(ctx, old); err != nil {
+			return err
+		}
 	}
 	m, err := s.addNode(ctx, dir)
 	if err != nil {
@@ -68,6 +84,9 @@ func (s *Server) ForgetDisk(ctx context.Context, dir string) error {
 	old, err := s.lost(dir)
 	if err != nil {
 		return err
+	}
+	if sc, err := erasure.ParseScheme(s.mu.layout.Scheme); err == nil && len(s.nodes.all()) < sc.Width() {
+		return fmt.Errorf("%d directories are left and %s needs %d: %w", len(s.nodes.all()), sc, sc.Width(), errTooFew)
 	}
 	if err := s.giveUp(ctx, old); err != nil {
 		return err

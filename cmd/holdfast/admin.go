@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -175,16 +177,24 @@ func writeStatus(w io.Writer, st *tracker.Status) error {
 		below = fmt.Sprint(st.BlobsBelow)
 	}
 	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nblobs below target\t%s\n\n", st.Map.Cluster, st.Incarnation, below)
+	if st.Frozen {
+		fmt.Fprintln(t, "The nodes delete nothing: the catalog is another incarnation than they know. Run: holdfast fsck\n")
+	}
 	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY")
 	for _, n := range st.Map.Nodes {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", n.ID, groupName(st.Map, n.Group), n.State, human(n.Load.Used), human(n.Load.Free), n.Load.Errors, n.Addr)
+		state := n.State.String()
+		if n.ReadOnly && n.State == tracker.NodeActive {
+			state = "read-only"
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", n.ID, groupName(st.Map, n.Group), state, human(n.Load.Used), human(n.Load.Free), n.Load.Errors, n.Addr)
 	}
 	fmt.Fprintln(t, "\nCATALOG COPY\tLEADER\tAPPLIED\tDIRECTORY\tERROR")
 	for _, v := range st.Voters {
 		fmt.Fprintf(t, "%s\t%v\t%d\t%s\t%s\n", v.ID, v.Leader, v.Applied, v.Dir, v.Err)
 	}
 	fmt.Fprintln(t, "\nQUEUE\tLENGTH\tOLDEST\tDONE\tFAILED")
-	for name, q := range st.Queues {
+	for _, name := range slices.Sorted(maps.Keys(st.Queues)) {
+		q := st.Queues[name]
 		age := "-"
 		if q.Oldest > 0 {
 			age = time.Since(time.UnixMilli(q.Oldest)).Round(time.Second).String()

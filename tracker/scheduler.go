@@ -138,6 +138,7 @@ type Status struct {
 	Fence       int64
 	Incarnation string
 	Queues      map[string]Queue // garbage, orphan, repair, reconcile
+	Frozen      bool             // nodes delete nothing until holdfast fsck --adopt
 	BlobsBelow  int64            // -1 while they are being counted
 }
 

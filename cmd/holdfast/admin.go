@@ -178,7 +178,8 @@ func writeStatus(w io.Writer, st *tracker.Status) error {
 	}
 	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nblobs below target\t%s\n\n", st.Map.Cluster, st.Incarnation, below)
 	if st.Frozen {
-		fmt.Fprintln(t, "The nodes delete nothing: the catalog is another incarnation than they know. Run: holdfast fsck\n")
+		fmt.Fprintln(t, "The nodes delete nothing: the catalog is another incarnation than they know. Run: holdfast fsck")
+		fmt.Fprintln(t)
 	}
 	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY")
 	for _, n := range st.Map.Nodes {

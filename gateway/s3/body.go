@@ -66,11 +66,30 @@ func (c *call) openBody(o bodyOptions) (*body, error) {
 	if length < 0 && o.needLength && !c.auth.Payload.Framed() {
 		return nil, s3err.MissingContentLength
 	}
+	if err := c.unframed(length); err != nil {
+		return nil, err
+	}
 	src := sigv4.NewBody(c.r.Body, c.auth, length)
 	if length = src.Length(); length > o.max {
 		return nil, errTooLarge(length, o.max)
 	}
 	return &body{src: src, signed: src, length: length, max: o.max, ask: o.ask, etag: o.etag, pool: c.s.blobs.md5}, nil
+}
+
+// unframed refuses headers of a framed body on one of length bytes that is
+// not: the frames would be stored as data, and the trailer's checksum would
+// not be looked for.
+func (c *call) unframed(length int64) error {
+	if c.auth.Payload.Framed() {
+		return nil
+	}
+	if v := first(c.r.Header, "X-Amz-Decoded-Content-Length"); v != "" && v != formatInt(length) {
+		return fmt.Errorf("%.32q for a body of %d bytes: %w", v, length, auth.ErrBadLength)
+	}
+	if v := first(c.r.Header, "X-Amz-Trailer"); v != "" {
+		return fmt.Errorf("%.64q announced for a body without a trailer: %w", v, auth.ErrTrailerMalformed)
+	}
+	return nil
 }
 
 // openDocument opens a body that is an XML document of at most max bytes. On

@@ -149,3 +149,23 @@ type timeoutError struct{}
 
 func (timeoutError) Error() string { return "slow" }
 func (timeoutError) Timeout() bool { return true }
+
+// TestUnframedBody refuses a body that is not framed under headers that only
+// a framed one has: it would be stored with its frames, or without the check
+// that its trailer was announced for.
+func TestUnframedBody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, value string
+		want        error
+	}{
+		{"X-Amz-Decoded-Content-Length", "5", nil},
+		{"X-Amz-Decoded-Content-Length", "3", auth.ErrBadLength},
+		{"X-Amz-Decoded-Content-Length", "x", auth.ErrBadLength},
+		{"X-Amz-Trailer", "x-amz-checksum-crc32", auth.ErrTrailerMalformed},
+	} {
+		if _, err := testBody("hello", 5, bodyOptions{max: 10}, c.name, c.value); !errors.Is(err, c.want) {
+			t.Errorf("%s: %s: %v", c.name, c.value, err)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -105,8 +106,15 @@ func newest(all []harness.StoredShard) []harness.StoredShard {
 	return slices.DeleteFunc(all, func(s harness.StoredShard) bool { return s.Info.ID.Gen != gens[key(s)] })
 }
 
-// places finds every shard of a stopped server in the files on disk.
-func (r *rig) places() (out []place) {
+// shards lists a stopped server's shards.
+func (r *rig) shards() []harness.StoredShard {
+	r.t.Helper()
+	return newest(harness.StoredShards(r.t, r.Dirs[0]))
+}
+
+// locate finds shards in the files on disk. A shard that was just moved to
+// another volume may be in two: the later one counts.
+func (r *rig) locate(shards []harness.StoredShard) (out []place) {
 	r.t.Helper()
 	files := map[string][]byte{}
 	for _, d := range r.Dirs {
@@ -115,6 +123,9 @@ func (r *rig) places() (out []place) {
 				if err == nil && e.Type().IsRegular() {
 					files[path], err = os.ReadFile(path)
 				}
+				if os.IsNotExist(err) {
+					err = nil // removed meanwhile
+				}
 				return err
 			})
 			if err != nil {
@@ -122,13 +133,14 @@ func (r *rig) places() (out []place) {
 			}
 		}
 	}
-	for _, s := range newest(harness.StoredShards(r.t, r.Dirs[0])) {
+	paths := slices.Sorted(maps.Keys(files))
+	for _, s := range shards {
 		at := place{shard: s}
-		for path, data := range files {
+		for _, path := range paths {
 			if !strings.HasPrefix(path, s.Dir+string(filepath.Separator)) {
 				continue
 			}
-			if i := bytes.Index(data, s.Head); i >= 0 && len(s.Head) > 0 {
+			if i := bytes.Index(files[path], s.Head); i >= 0 && len(s.Head) > 0 {
 				at.path, at.offset, at.packed = path, int64(i), strings.HasSuffix(path, ".vol")
 			}
 		}
@@ -138,6 +150,22 @@ func (r *rig) places() (out []place) {
 		out = append(out, at)
 	}
 	return out
+}
+
+// rested waits until a server that has just started moves no more volumes.
+func (r *rig) rested() {
+	r.t.Helper()
+	var subs []string
+	for _, d := range r.Dirs {
+		subs = append(subs, filepath.Join(d, "volumes"), filepath.Join(d, "blobs"))
+	}
+	last, since := harness.DiskUse(r.t, subs...), time.Now()
+	harness.Until(r.t, 30*time.Second, "the volumes come to rest", func() bool {
+		if now := harness.DiskUse(r.t, subs...); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
 }
 
 // damage is a way to spoil stored bytes. It returns the number of shards that
@@ -275,13 +303,13 @@ func TestRotIsFoundAndRepaired(t *testing.T) {
 func (r *rig) round(d *damage, live, read bool) {
 	r.t.Helper()
 	r.Stop()
-	hit := r.choose(r.places(), d.packed, 3)
-	before := 0.0
+	shards, before := r.shards(), 0.0
 	if live {
 		r.Launch()
+		r.rested()
 		before = r.found()
 	}
-	n := d.do(r.t, r.rng, hit)
+	n := d.do(r.t, r.rng, r.choose(r.locate(shards), d.packed, 3))
 	if !live {
 		r.Launch()
 	}
@@ -333,7 +361,7 @@ func TestBeyondRepair(t *testing.T) {
 func (r *rig) destroy(do func(*testing.T, *rand.Rand, []place) int) (lost []string) {
 	r.t.Helper()
 	byBlob := map[string][]place{}
-	for _, p := range r.places() {
+	for _, p := range r.locate(r.shards()) {
 		id := p.shard.Info.ID.Blob.String()
 		byBlob[id] = append(byBlob[id], p)
 	}

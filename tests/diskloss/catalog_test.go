@@ -44,6 +44,9 @@ func settle(t *testing.T) {
 // TestCatalogNotMounted starts servers whose catalog directories are away. No
 // new catalog is made, and no node deletes a byte.
 func TestCatalogNotMounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the workers")
+	}
 	t.Parallel()
 	for _, tc := range []struct {
 		name    string

@@ -83,6 +83,9 @@ func TestRefusals(t *testing.T) {
 
 // TestReplaceRefusals asks for replacements that would destroy something.
 func TestReplaceRefusals(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a refill")
+	}
 	t.Parallel()
 	s := start(t, harness.Options{Dirs: 3, Scheme: "rep-2"})
 	s.write(t, "first", sizes...)

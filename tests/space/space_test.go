@@ -167,6 +167,9 @@ func breakdown(t *testing.T, dirs []string) string {
 // 0.2 a PUT and node; the bound is three times that, since the machine is
 // shared.
 func TestGroupCommit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes for a quarter of a minute")
+	}
 	const writers, bound = 64, 0.6
 	for _, o := range []harness.Options{{Dirs: 1, Scheme: "rep-1"}, {Dirs: 4, Scheme: "rs-2+2"}} {
 		t.Run(o.Scheme, func(t *testing.T) {

@@ -22,7 +22,8 @@ type Operator interface {
 	// GoOnAlone lets the one surviving copy of a two-copy catalog take
 	// writes again. What only the lost copy had acknowledged is gone.
 	GoOnAlone(ctx context.Context) error
-	// Fsck compares the catalog with what the nodes hold. With adopt it then
+	// Fsck compares the catalog with what the nodes hold, and has what is
+	// missing repaired. With adopt it then
 	// lets nodes that face another incarnation of the catalog follow it, and
 	// those that stopped because they were told to disown too much go on:
 	// what the catalog does not know may be deleted from then on.
@@ -38,7 +39,7 @@ type Fsck struct {
 	Frozen       bool     // a node faces another incarnation than it knows and deletes nothing
 	Blobs        int64    // live blobs in the catalog
 	Holes        int64    // places of the maps that are empty
-	Missing      int64    // shards that the catalog places on a node that lacks them
+	Missing      int64    // shards of live blobs that the catalog places on a node that lacks them
 	Unknown      int64    // shards that the catalog does not place where they are
 	UnknownBytes int64    // their stored bytes
 	Unreadable   []string // blobs with too few shards to be read, at most 1,000

@@ -144,6 +144,7 @@ func (s *Server) fsckRange(ctx context.Context, group uint16, from storage.BlobI
 			return to, true, err
 		}
 	}
+	var lost []storage.Damage
 	for i := range blobs {
 		b := &blobs[i]
 		good := 0
@@ -154,10 +155,12 @@ func (s *Server) fsckRange(ctx context.Context, group uint16, from storage.BlobI
 			switch {
 			case ok:
 				good++
+			case b.Dying: // deleted, and on its way out
 			case p.Node == 0:
 				out.Holes++
 			default:
 				out.Missing++
+				lost = append(lost, storage.Damage{Shard: id, Node: p.Node, Reason: "fsck found it missing"})
 			}
 		}
 		if b.Dying {
@@ -167,6 +170,9 @@ func (s *Server) fsckRange(ctx context.Context, group uint16, from storage.BlobI
 		if good < int(b.Scheme.Data) && len(out.Unreadable) < maxUnreadable {
 			out.Unreadable = append(out.Unreadable, b.ID.String())
 		}
+	}
+	if err := s.svc.ReportDamage(ctx, lost); err != nil {
+		return to, true, err
 	}
 	for _, rest := range have {
 		for _, size := range rest {

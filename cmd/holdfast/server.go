@@ -83,7 +83,7 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 	if err != nil {
 		return err
 	}
-	listenTLS, err := o.tlsConfig()
+	listenTLS, err := o.tlsConfig(log)
 	if err != nil {
 		return err
 	}

@@ -7,17 +7,19 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // tlsConfig returns the listener's TLS configuration, nil for plain http.
-func (o *serverFlags) tlsConfig() (*tls.Config, error) {
+func (o *serverFlags) tlsConfig(log zerolog.Logger) (*tls.Config, error) {
 	if o.tlsCert == "" && o.tlsKey == "" {
 		return nil, nil
 	}
 	if o.tlsCert == "" || o.tlsKey == "" {
 		return nil, errors.New("give both --tls-cert and --tls-key")
 	}
-	c := &certificate{certFile: o.tlsCert, keyFile: o.tlsKey}
+	c := &certificate{certFile: o.tlsCert, keyFile: o.tlsKey, log: log}
 	if _, err := c.get(nil); err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
@@ -31,6 +33,7 @@ const certificateAge = 30 * time.Second
 // certificate serves a pair of files and notices when they are replaced.
 type certificate struct {
 	certFile, keyFile string
+	log               zerolog.Logger
 	mu                struct {
 		sync.Mutex
 		cert     *tls.Certificate
@@ -56,9 +59,13 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	pair, loadErr := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err = errors.Join(err, loadErr); err != nil {
 		if c.mu.cert != nil {
+			c.log.Error().Err(err).Msg("replaced certificate cannot be used; the one before stays in use")
 			return c.mu.cert, nil
 		}
 		return nil, err
+	}
+	if c.mu.cert != nil {
+		c.log.Info().Str("file", c.certFile).Msg("certificate replaced")
 	}
 	c.mu.cert, c.mu.modified = &pair, st.ModTime()
 	return c.mu.cert, nil

@@ -69,6 +69,7 @@ func (l *Local) Launch() {
 
 // TryLaunch is Launch that returns the refusal.
 func (l *Local) TryLaunch() error {
+	l.forgetConnections()
 	keys, err := auth.NewStatic(User, Password)
 	if err != nil {
 		return err

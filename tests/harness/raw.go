@@ -33,7 +33,20 @@ type Raw struct {
 func (s *Server) Raw() *Raw {
 	c := s.HTTPClient()
 	c.Transport.(*http.Transport).MaxIdleConnsPerHost = 256
+	s.raws.Lock()
+	defer s.raws.Unlock()
+	s.raws.clients = append(s.raws.clients, c)
 	return &Raw{s, c}
+}
+
+// forgetConnections closes idle connections to a process that has ended, so
+// that no sender tries one of them.
+func (s *Server) forgetConnections() {
+	s.raws.Lock()
+	defer s.raws.Unlock()
+	for _, c := range s.raws.clients {
+		c.CloseIdleConnections()
+	}
 }
 
 // Path escapes a bucket and key as S3 does: every byte but unreserved

@@ -48,6 +48,10 @@ type Server struct {
 	cmd  *exec.Cmd
 	log  *logBuffer
 	done chan struct{}
+	raws struct {
+		sync.Mutex
+		clients []*http.Client
+	}
 }
 
 var build struct {
@@ -109,6 +113,7 @@ func Start(t testing.TB, o Options) *Server {
 // does not wait.
 func (s *Server) Launch() {
 	s.t.Helper()
+	s.forgetConnections()
 	args := []string{"server", "--address", s.Addr, "--access-log", "off"}
 	if s.o.Scheme != "" {
 		args = append(args, "--scheme", s.o.Scheme)

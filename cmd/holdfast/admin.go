@@ -39,7 +39,9 @@ func adminCommand() *cobra.Command {
 		Use:   "admin",
 		Short: "Look after a running server",
 		Long: "Calls the administration endpoint of a running server, signed with root's key from\n" +
-			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).",
+			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD, or the same names with _FILE, or else\n" +
+			"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A generated pair is in holdfast.root in the\n" +
+			"data directories.",
 	}
 	c.flags(cmd.PersistentFlags())
 	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c))
@@ -58,6 +60,9 @@ func statusCommand(c *adminClient) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show nodes, groups, catalog copies and queues", Args: cobra.NoArgs,
+		Long: "Shows the nodes (one for each directory), the copies of the catalog and what waits. \"Blobs\n" +
+			"below target\" are those with fewer good shards than their scheme is wide; 0 means that the\n" +
+			"catalog has been walked and nothing is missing. A node that is gone was replaced or forgotten.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var st tracker.Status
 			if err := c.call(cmd.Context(), http.MethodGet, "status", nil, &st); err != nil {
@@ -80,6 +85,11 @@ func diskCommand(c *adminClient) *cobra.Command {
 	var forget bool
 	replace := &cobra.Command{
 		Use: "replace DIR", Short: "Refill the empty directory DIR, or with --forget go on without it", Args: cobra.ExactArgs(1),
+		Long: "DIR is a directory of the server, as holdfast admin status names it. Mount an empty disk there\n" +
+			"first; its shards are rebuilt from the others, without a restart. With --forget nothing comes in\n" +
+			"its place: the other directories must be enough for the scheme, else what was on it stays below\n" +
+			"target until one is added. Take DIR off the server's command line then.",
+		Example: "  holdfast admin disk replace /disk3\n  holdfast admin disk replace --forget /disk3",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])
 			if err != nil {
@@ -106,6 +116,9 @@ func catalogCommand(c *adminClient) *cobra.Command {
 	var sure bool
 	alone := &cobra.Command{
 		Use: "alone", Short: "Let the surviving copy of a two-copy catalog take writes again", Args: cobra.NoArgs,
+		Long: "With two directories the catalog has two copies, and one alone serves reads only, since it cannot\n" +
+			"know whether the other went on. Run this when the other is lost for good, and then\n" +
+			"holdfast admin disk replace, which makes the second copy again.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !sure {
 				return errors.New("the other copy of the catalog must be lost for good: if it may come back, bring it back instead; else repeat with --lost-for-good")
@@ -122,6 +135,8 @@ func clockCommand(c *adminClient) *cobra.Command {
 	clock := &cobra.Command{Use: "clock", Short: "Accept a step of the machine's clock"}
 	clock.AddCommand(&cobra.Command{
 		Use: "accept", Short: "Let catalog time follow the machine's clock over a large step", Args: cobra.NoArgs,
+		Long: "Catalog time, which retention and quarantine follow, takes a jump of over 15 minutes only if the\n" +
+			"kernel says that its clock is synchronised. Look at the clock; if it is right, run this.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.call(cmd.Context(), http.MethodPost, "clock/accept", struct{}{}, nil)
 		},

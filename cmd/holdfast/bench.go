@@ -24,7 +24,8 @@ func benchCommand() *cobra.Command {
 		Short: "Load an S3 endpoint and report throughput, latency and errors",
 		Long: "Drives any S3 endpoint with PUT, GET, HEAD, LIST, DELETE or a mix of them.\n" +
 			"Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else from\n" +
-			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD. What it wrote is deleted at the end.",
+			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD (or their _FILE forms). What it wrote is\n" +
+			"deleted at the end.",
 		Example: "  holdfast bench --endpoint http://127.0.0.1:9000 --ops put,get --size 4KiB,10MiB --concurrency 16 --html bench.html",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,7 +59,7 @@ func benchCommand() *cobra.Command {
 	f.StringSliceVar(&o.Ops, "ops", []string{"put", "get", "head", "list", "delete"}, "operations: put, get, head, list, delete, mixed")
 	f.StringSliceVar(&sizes, "size", []string{"4KiB"}, "object sizes")
 	f.IntSliceVar(&o.Concurrency, "concurrency", []int{16}, "clients at once")
-	f.DurationVar(&o.Duration, "duration", 10*time.Second, "duration of each step")
+	f.DurationVar(&o.Duration, "duration", 10*time.Second, "duration of each step; preparing its objects comes on top")
 	f.IntVar(&o.Objects, "objects", 2000, "objects prepared for get, head, list, delete and mixed, at most (2 GiB in all)")
 	f.BoolVar(&o.Insecure, "insecure", false, "accept any certificate")
 	f.BoolVar(&asJSON, "json", false, "print JSON")

@@ -19,7 +19,9 @@ func fsckCommand() *cobra.Command {
 		Short: "Compare the catalog with what the disks hold",
 		Long: "Compares, on a running server, what the catalog says with what the nodes hold. After a\n" +
 			"catalog was restored from a copy the nodes delete nothing until --adopt: look at the\n" +
-			"report first, since what is unknown to the catalog may be deleted from then on.",
+			"report first, since what is unknown to the catalog may be deleted from then on. Missing shards\n" +
+			"include those of deleted objects that wait for the readers' grace. Credentials: see\n" +
+			"holdfast admin --help.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path := "fsck"

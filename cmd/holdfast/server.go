@@ -41,8 +41,11 @@ func serverCommand() *cobra.Command {
 		Short: "Run a whole object store in one process",
 		Long: "Runs one storage node per directory, the catalog and an S3 gateway in one process.\n" +
 			"{1...8} in a directory's name stands for a range. Every flag is also HOLDFAST_NAME in\n" +
-			"the environment and a key of the file given by --config.",
-		Example: "  holdfast server ./data\n  holdfast server /disk{1...4} --address :9000",
+			"the environment and a key of the file given by --config; the command line wins, then the\n" +
+			"environment, then the file. Root's credentials come from HOLDFAST_ROOT_USER and\n" +
+			"HOLDFAST_ROOT_PASSWORD, or the same names with _FILE; without them a pair is made at the first\n" +
+			"start, shown once and kept in holdfast.root in the directories.",
+		Example: "  holdfast server ./data\n  holdfast server '/disk{1...4}' --address 127.0.0.1:9777",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := fill(cmd.Flags(), os.LookupEnv); err != nil {

@@ -38,7 +38,7 @@ func (s *Server) MustAdmin(args ...string) string {
 func (s *Server) Status() *tracker.Status {
 	s.t.Helper()
 	var st tracker.Status
-	a := s.Raw().Must(s.t, http.StatusOK, "GET", "/-/admin/v1/status", "", nil)
+	a := s.own().Must(s.t, http.StatusOK, "GET", "/-/admin/v1/status", "", nil)
 	if err := json.Unmarshal(a.Body, &st); err != nil {
 		s.t.Fatalf("status: %v: %.300s", err, a.Body)
 	}
@@ -64,7 +64,7 @@ func Until(t testing.TB, limit time.Duration, what string, ok func() bool) {
 // Metrics reads /-/metrics: values by series, as "name{labels}".
 func (s *Server) Metrics() map[string]float64 {
 	s.t.Helper()
-	a := s.Raw().Must(s.t, http.StatusOK, "GET", "/-/metrics", "", nil)
+	a := s.own().Must(s.t, http.StatusOK, "GET", "/-/metrics", "", nil)
 	out := map[string]float64{}
 	for _, line := range strings.Split(string(a.Body), "\n") {
 		i := strings.LastIndexByte(line, ' ')

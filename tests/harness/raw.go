@@ -39,6 +39,12 @@ func (s *Server) Raw() *Raw {
 	return &Raw{s, c}
 }
 
+// own is the harness's own sender, for what is asked again and again.
+func (s *Server) own() *Raw {
+	s.raws.once.Do(func() { s.raws.own = s.Raw() })
+	return s.raws.own
+}
+
 // forgetConnections closes idle connections to a process that has ended, so
 // that no sender tries one of them.
 func (s *Server) forgetConnections() {

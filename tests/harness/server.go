@@ -51,6 +51,8 @@ type Server struct {
 	raws struct {
 		sync.Mutex
 		clients []*http.Client
+		once    sync.Once
+		own     *Raw
 	}
 }
 

@@ -87,8 +87,7 @@ func diskCommand(c *adminClient) *cobra.Command {
 		Use: "replace DIR", Short: "Refill the empty directory DIR, or with --forget go on without it", Args: cobra.ExactArgs(1),
 		Long: "DIR is a directory of the server, as holdfast admin status names it. Mount an empty disk there\n" +
 			"first; its shards are rebuilt from the others, without a restart. With --forget nothing comes in\n" +
-			"its place: the other directories must be enough for the scheme, else what was on it stays below\n" +
-			"target until one is added. Take DIR off the server's command line then.",
+			"its place; that is refused where the other directories are too few for the scheme.",
 		Example: "  holdfast admin disk replace /disk3\n  holdfast admin disk replace --forget /disk3",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"holdfast/internal/fault"
 	"holdfast/internal/vfs"
 	"holdfast/storage"
 	"holdfast/tracker"
@@ -112,6 +113,11 @@ func (s *Server) nameCatalog(ctx context.Context, cluster, incarnation string) e
 // meet makes the catalog and the nodes known to each other.
 func (s *Server) meet(ctx context.Context) error {
 	m, err := s.svc.Status(ctx)
+	if fault.KindOf(err) == fault.Unavailable {
+		s.cfg.Log.Error().Err(err).Msg("too few copies of the catalog are left to answer: mount what is missing and restart; if the others are lost for good: holdfast admin catalog alone --lost-for-good, then holdfast fsck")
+		s.incarnation = s.mu.layout.Incarnation
+		return nil
+	}
 	if err != nil {
 		return err
 	}

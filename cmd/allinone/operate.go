@@ -217,23 +217,31 @@ func (s *Server) reseed(ctx context.Context, old string, on storage.NodeID, dir 
 func (s *Server) GoOnAlone(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.log.RecoverAlone(ctx, false); err != nil {
+	// Of two copies the survivor has all that was acknowledged; of three it may
+	// lack what the others acknowledged without it.
+	whole := s.log.Status().ReadOnly
+	if err := s.log.RecoverAlone(ctx, !whole); err != nil {
 		return err
 	}
-	// A forced recovery is a new incarnation. Of two copies the survivor has
-	// all that was acknowledged, so the nodes may follow it at once.
+	// A forced recovery is a new incarnation. The nodes follow a whole
+	// survivor at once, else only after fsck --adopt.
 	s.incarnation = uuid.NewString()
 	if err := s.nameCatalog(ctx, s.mu.layout.Cluster, s.incarnation); err != nil {
 		return err
 	}
 	for _, n := range s.nodes.all() {
-		if err := n.SetIncarnation(s.incarnation); err != nil {
-			return err
+		if whole {
+			if err := n.SetIncarnation(s.incarnation); err != nil {
+				return err
+			}
 		}
 		n.Follow(s.incarnation)
 	}
 	next := s.mu.layout.next()
-	next.Voters, next.Incarnation = nil, s.incarnation
+	next.Voters, next.Applied = nil, s.applied()
+	if whole {
+		next.Incarnation = s.incarnation
+	}
 	for _, v := range s.log.Status().Voters {
 		if old := s.mu.layout.voterByID(v.ID); old != nil && v.Err == "" {
 			next.Voters = append(next.Voters, *old)

@@ -114,18 +114,19 @@ func catalogCommand(c *adminClient) *cobra.Command {
 	catalog := &cobra.Command{Use: "catalog", Short: "Recover the catalog"}
 	var sure bool
 	alone := &cobra.Command{
-		Use: "alone", Short: "Let the surviving copy of a two-copy catalog take writes again", Args: cobra.NoArgs,
-		Long: "With two directories the catalog has two copies, and one alone serves reads only, since it cannot\n" +
-			"know whether the other went on. Run this when the other is lost for good, and then\n" +
-			"holdfast admin disk replace, which makes the second copy again.",
+		Use: "alone", Short: "Let the surviving copy of the catalog go on without the others", Args: cobra.NoArgs,
+		Long: "For the case that one of two copies of the catalog, or two of three, are lost for good. Run it, then\n" +
+			"holdfast admin disk replace for each lost directory. Of two copies the survivor has all that was\n" +
+			"acknowledged; of three it may lack the last commits, and the nodes delete nothing until\n" +
+			"holdfast fsck --adopt.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !sure {
-				return errors.New("the other copy of the catalog must be lost for good: if it may come back, bring it back instead; else repeat with --lost-for-good")
+				return errors.New("the other copies of the catalog must be lost for good: if one may come back, bring it back instead; else repeat with --lost-for-good")
 			}
 			return c.call(cmd.Context(), http.MethodPost, "catalog/alone", struct{}{}, nil)
 		},
 	}
-	alone.Flags().BoolVar(&sure, "lost-for-good", false, "the other copy will not come back")
+	alone.Flags().BoolVar(&sure, "lost-for-good", false, "the other copies will not come back")
 	catalog.AddCommand(alone)
 	return catalog
 }

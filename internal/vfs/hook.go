@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -11,7 +12,7 @@ import (
 // Op is a kind of file system call, for hooks.
 type Op uint8
 
-// The kinds. Close, List of an open file and lookups of paths are not hooked.
+// The kinds. Close and Stat are hooked for Pebble's files, not for our own.
 const (
 	OpCreate Op = 1 + iota // a file or directory that is new, or may be
 	OpOpen                 // of what exists
@@ -26,12 +27,15 @@ const (
 	OpPunch
 	OpLock
 	OpUsage
+	OpStat
+	OpList
+	OpClose // an error is returned after the file was closed
 )
 
 // String names the kind.
 func (o Op) String() string {
 	return [...]string{"?", "create", "open", "read", "write", "sync", "syncdir", "rename", "remove",
-		"truncate", "preallocate", "punch", "lock", "usage"}[o]
+		"truncate", "preallocate", "punch", "lock", "usage", "stat", "list", "close"}[o]
 }
 
 // IsSync reports whether the call makes something durable: a sync point of a
@@ -126,6 +130,9 @@ func (h *hookFS) OpenReadWrite(name string, c pvfs.DiskWriteCategory, opts ...pv
 }
 
 func (h *hookFS) OpenDir(name string) (pvfs.File, error) {
+	if err := h.hook(OpOpen, name); err != nil {
+		return nil, err
+	}
 	f, err := h.FS.OpenDir(name)
 	return h.file(f, err, name, true)
 }
@@ -178,6 +185,20 @@ func (h *hookFS) Lock(name string) (io.Closer, error) {
 		return nil, err
 	}
 	return h.FS.Lock(name)
+}
+
+func (h *hookFS) List(name string) ([]string, error) {
+	if err := h.hook(OpList, name); err != nil {
+		return nil, err
+	}
+	return h.FS.List(name)
+}
+
+func (h *hookFS) Stat(name string) (pvfs.FileInfo, error) {
+	if err := h.hook(OpStat, name); err != nil {
+		return nil, err
+	}
+	return h.FS.Stat(name)
 }
 
 func (h *hookFS) GetDiskUsage(name string) (pvfs.DiskUsage, error) {
@@ -248,6 +269,17 @@ func (f *hookFile) SyncTo(n int64) (bool, error) {
 		return false, err
 	}
 	return f.File.SyncTo(n)
+}
+
+func (f *hookFile) Stat() (pvfs.FileInfo, error) {
+	if err := f.hook(OpStat, f.name); err != nil {
+		return nil, err
+	}
+	return f.File.Stat()
+}
+
+func (f *hookFile) Close() error {
+	return errors.Join(f.File.Close(), f.hook(OpClose, f.name))
 }
 
 func (f *hookFile) Preallocate(off, n int64) error {

@@ -27,15 +27,44 @@ func (osFS) OpenFile(name string, flag Flag) (File, error) {
 	case CreateNew:
 		mode |= os.O_CREATE | os.O_EXCL
 	}
-	f, err := os.OpenFile(name, mode, 0o600)
+	f, err := patiently(func() (*os.File, error) { return os.OpenFile(name, mode, 0o600) })
 	if err != nil {
 		return nil, err
 	}
 	return &osFile{File: f}, nil
 }
 
+func (o osFS) Create(name string, c pvfs.DiskWriteCategory) (pvfs.File, error) {
+	return patiently(func() (pvfs.File, error) { return o.FS.Create(name, c) })
+}
+
+func (o osFS) Open(name string, opts ...pvfs.OpenOption) (pvfs.File, error) {
+	return patiently(func() (pvfs.File, error) { return o.FS.Open(name, opts...) })
+}
+
+func (o osFS) OpenReadWrite(name string, c pvfs.DiskWriteCategory, opts ...pvfs.OpenOption) (pvfs.File, error) {
+	return patiently(func() (pvfs.File, error) { return o.FS.OpenReadWrite(name, c, opts...) })
+}
+
+func (o osFS) OpenDir(name string) (pvfs.File, error) {
+	return patiently(func() (pvfs.File, error) { return o.FS.OpenDir(name) })
+}
+
+func (o osFS) List(dir string) ([]string, error) {
+	return patiently(func() ([]string, error) { return o.FS.List(dir) })
+}
+
+// ReuseForWrite implements pvfs.FS: once renamed, the file has the new name,
+// also for the next attempt to open it.
+func (o osFS) ReuseForWrite(oldname, newname string, c pvfs.DiskWriteCategory) (pvfs.File, error) {
+	if err := o.Rename(oldname, newname); err != nil {
+		return nil, err
+	}
+	return o.OpenReadWrite(newname, c)
+}
+
 func (osFS) SyncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := patiently(func() (*os.File, error) { return os.Open(dir) })
 	if err != nil {
 		return err
 	}
@@ -52,7 +81,7 @@ func (osFS) SyncDir(dir string) error {
 // refused within the process too, under whatever path, and closing some other
 // descriptor of the file does not lose it, as fcntl's locks do.
 func (osFS) Lock(name string) (io.Closer, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := patiently(func() (*os.File, error) { return os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600) })
 	if err != nil {
 		return nil, err
 	}

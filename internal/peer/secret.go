@@ -1,0 +1,54 @@
+package peer
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Secret is what the roles of one cluster share. Everything that one role must
+// prove to another is derived from it, so whoever has it is the cluster.
+type Secret struct{ key []byte }
+
+// minSecret is the least length of a secret's text: a generated one has 43
+// characters, and whoever makes one up should not be able to guess it.
+const minSecret = 32
+
+// ErrSecret says that a cluster secret is missing or too short to be one.
+var ErrSecret = errors.New("cluster secret is missing or under 32 characters; make one with holdfast init and give it by HOLDFAST_CLUSTER_SECRET or HOLDFAST_CLUSTER_SECRET_FILE")
+
+// NewSecret returns the text of a new secret, 32 random bytes in base64url.
+func NewSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ParseSecret takes a secret's text; white space around it does not count.
+func ParseSecret(text string) (Secret, error) {
+	text = strings.TrimSpace(text)
+	if len(text) < minSecret {
+		return Secret{}, ErrSecret
+	}
+	return Secret{key: []byte(text)}, nil
+}
+
+// Derive returns n bytes for one purpose (HKDF-SHA256, RFC 5869). Keys of two
+// purposes tell nothing of each other.
+func (s Secret) Derive(purpose string, n int) []byte {
+	if len(s.key) == 0 {
+		panic("peer: secret was not parsed")
+	}
+	out, err := hkdf.Key(sha256.New, s.key, nil, "holdfast cluster 1: "+purpose, n)
+	if err != nil {
+		panic(fmt.Sprintf("peer: derive %d bytes: %v", n, err))
+	}
+	return out
+}
+
+// TicketKey signs the tickets that nodes accept (SAFETY B9).
+func (s Secret) TicketKey() []byte { return s.Derive("tickets", 32) }

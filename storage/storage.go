@@ -140,8 +140,8 @@ type ShardInfo struct {
 type ShardWriter interface {
 	// Write takes whole frames (payload and checksum), at most 1 MiB a call.
 	// It may overwrite p while it runs and keeps no reference afterwards.
-	// Every frame's checksum is verified; a bad one is ErrCorrupt and poisons
-	// the writer.
+	// Every frame's checksum is verified; a bad one is ErrCorrupt, of this call
+	// or of a later one, and poisons the writer.
 	Write(p []byte) (int, error)
 	// Seal checks the counts, writes the seal and syncs. On nil the shard
 	// survives power loss and is readable; on error it does not exist after
@@ -213,6 +213,13 @@ type Status struct {
 	Bad           uint64    // bad shards found by scrub and reads since start
 	ReadOnly      bool      // full, failing, or told so
 	Err           string    // why the node takes no writes, for people
+	// Incarnation is the catalog's that the node follows. Frozen says that it
+	// faces another, or was told to disown too much, and deletes nothing until
+	// Adopt.
+	Incarnation string
+	Frozen      bool
+	// SentBytes and ReceivedBytes are of shards over the network since start.
+	SentBytes, ReceivedBytes uint64
 }
 
 // Damage is a shard that a reader or the scrubber found missing or bad.
@@ -255,6 +262,10 @@ type Shards interface {
 	// Rebuild makes and seals Target from Sources, reading it back before it
 	// returns. The bytes come straight from the other nodes.
 	Rebuild(ctx context.Context, r *Rebuild) (Seal, error)
+	// Adopt makes the node follow an incarnation of the catalog and go on
+	// where it stopped because it was told to disown too much (SAFETY A3). A
+	// person has confirmed that. Durable on nil.
+	Adopt(ctx context.Context, incarnation string) error
 	// Status reports space, load and health.
 	Status(ctx context.Context) (Status, error)
 }

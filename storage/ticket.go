@@ -28,8 +28,40 @@ func (t *Ticket) Signed(key []byte) bool {
 }
 
 func (t *Ticket) mac(key []byte) (sum [32]byte) {
-	buf := make([]byte, 0, 320)
-	buf = append(buf, ticketDomain...)
+	buf := t.appendSigned(append(make([]byte, 0, 320), ticketDomain...))
+	h := hmac.New(sha256.New, key)
+	h.Write(buf)
+	h.Sum(sum[:0])
+	return sum
+}
+
+// maxTicketNodes bounds the nodes of a ticket that is parsed.
+const maxTicketNodes = 256
+
+// AppendBinary appends the ticket as it travels: what Sign signs, and the MAC.
+func (t *Ticket) AppendBinary(dst []byte) []byte { return append(t.appendSigned(dst), t.MAC[:]...) }
+
+// ParseTicket reads what AppendBinary wrote. ErrTicket for anything else; it
+// does not check the MAC.
+func ParseTicket(b []byte) (*Ticket, error) {
+	const fixed = 27
+	if len(b) < fixed+len(Ticket{}.MAC) {
+		return nil, ErrTicket
+	}
+	t := &Ticket{Blob: BlobID(b[:16]), Op: Operation(b[16]), Expiry: int64(binary.LittleEndian.Uint64(b[17:]))}
+	n := int(binary.LittleEndian.Uint16(b[25:]))
+	if n > maxTicketNodes || len(b) != fixed+8*n+len(t.MAC) {
+		return nil, ErrTicket
+	}
+	for b = b[fixed:]; n > 0; n-- {
+		t.Nodes = append(t.Nodes, Grantee{NodeID(binary.LittleEndian.Uint32(b)), binary.LittleEndian.Uint32(b[4:])})
+		b = b[8:]
+	}
+	t.MAC = [32]byte(b)
+	return t, nil
+}
+
+func (t *Ticket) appendSigned(buf []byte) []byte {
 	buf = append(buf, t.Blob[:]...)
 	buf = append(buf, byte(t.Op))
 	buf = binary.LittleEndian.AppendUint64(buf, uint64(t.Expiry))
@@ -38,8 +70,5 @@ func (t *Ticket) mac(key []byte) (sum [32]byte) {
 		buf = binary.LittleEndian.AppendUint32(buf, uint32(g.Node))
 		buf = binary.LittleEndian.AppendUint32(buf, g.Epoch)
 	}
-	h := hmac.New(sha256.New, key)
-	h.Write(buf)
-	h.Sum(sum[:0])
-	return sum
+	return buf
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -76,4 +77,19 @@ func TestTicketSigned(t *testing.T) {
 	if k.Sign(other); k.Signed(testKey()) || !k.Signed(other) {
 		t.Error("a ticket that is signed again bears the old signature")
 	}
+}
+
+// FuzzTicket parses what a client could send as a ticket.
+func FuzzTicket(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(testTicket(3).AppendBinary(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := ParseTicket(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(k.AppendBinary(nil), b) {
+			t.Errorf("%x is read as a ticket that is written as another", b)
+		}
+	})
 }

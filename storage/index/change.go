@@ -107,9 +107,15 @@ func (c *change) finish(sync bool) error {
 		}
 		x.mu.strict++
 		c.seq = x.mu.strict
-		err = errors.Join(err, x.db.ApplyNoSyncWait(c.b, pebble.Sync))
-	} else {
-		err = x.db.Apply(c.b, pebble.NoSync)
+	}
+	if err == nil {
+		// The lock is let go even if the engine holds the call for ever.
+		err = x.engine.Do(func() error {
+			if sync {
+				return x.db.ApplyNoSyncWait(c.b, pebble.Sync)
+			}
+			return x.db.Apply(c.b, pebble.NoSync)
+		})
 	}
 	if err != nil {
 		return err
@@ -125,14 +131,17 @@ func (c *change) finish(sync bool) error {
 // durable, and with it all that was applied before, when change returns nil.
 // A failed sync ends the index: what the disk holds is then unknown.
 func (x *Index) change(sync bool, build func(*change) error) error {
-	return x.guard(func() error {
+	if err := x.Err(); err != nil {
+		return err
+	}
+	return x.use(func() error {
 		c, err := x.apply(sync, build)
 		if err != nil {
 			return err
 		}
 		if c.seq > 0 {
-			if err := c.b.SyncWait(); err != nil {
-				return x.fail(err)
+			if err := c.wait(); err != nil {
+				return err
 			}
 			for {
 				was := x.synced.Load()
@@ -143,6 +152,15 @@ func (x *Index) change(sync bool, build func(*change) error) error {
 		}
 		return c.b.Close()
 	})
+}
+
+// wait returns once the change is durable. Pebble knows of no error of its
+// log; the guard does.
+func (c *change) wait() error {
+	if err := c.b.SyncWait(); err != nil {
+		return c.x.engine.Fail(err)
+	}
+	return c.x.Err()
 }
 
 func (x *Index) apply(sync bool, build func(*change) error) (*change, error) {

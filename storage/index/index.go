@@ -11,16 +11,17 @@ package index
 import (
 	"errors"
 	"fmt"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	pvfs "github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 
+	"holdfast/internal/compaction"
+	"holdfast/internal/engine"
 	"holdfast/internal/fault"
 	"holdfast/internal/vfs"
 	"holdfast/storage"
@@ -39,6 +40,8 @@ type Options struct {
 	// the write is tried once more when it returns. It may be nil.
 	DiskFull func()
 	Logger   zerolog.Logger
+
+	memTable uint64 // bytes; 0 is memTableBytes
 }
 
 // VolumeStat counts the records of a volume that the index refers to. Bytes
@@ -55,13 +58,12 @@ type Totals struct {
 
 // Index is safe for concurrent use.
 type Index struct {
-	dir     string
-	db      *pebble.DB
-	log     zerolog.Logger
-	failure atomic.Pointer[error]
-	synced  atomic.Uint64 // the last synced change that is durable
-	life    sync.RWMutex  // read-held by calls of the engine, so that Close waits for them
-	closed  bool          // guarded by life
+	dir    string
+	engine *engine.Guard
+	db     *pebble.DB
+	synced atomic.Uint64 // the last synced change that is durable
+	life   sync.RWMutex  // read-held by calls of the engine, so that Close waits for them
+	closed bool          // guarded by life
 
 	mu struct {
 		sync.Mutex // also held while a batch is applied, so that counters and rows agree; never while one is synced
@@ -74,17 +76,20 @@ type Index struct {
 
 const (
 	cacheBytes    = 16 << 20
-	memTableBytes = 8 << 20
+	memTableBytes = 4 << 20 // the log keeps up to six files of this size for use again
 	memTables     = 4
 )
 
 // Open opens the index, making it if the directory is empty.
 func Open(o Options) (*Index, error) {
-	x := &Index{dir: o.Dir, log: o.Logger}
+	x := &Index{dir: o.Dir}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = cacheBytes
 	}
-	fs := vfs.Ordered(o.FS)
+	if o.memTable == 0 {
+		o.memTable = memTableBytes
+	}
+	fs := o.FS
 	if o.DiskFull != nil {
 		fs = pvfs.OnDiskFull(fs, o.DiskFull)
 	}
@@ -92,7 +97,7 @@ func Open(o Options) (*Index, error) {
 		FS: fs,
 		// Memtables are taken out of the cache.
 		CacheSize:                   o.CacheBytes + memTables*memTableBytes,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                o.memTable,
 		MemTableStopWritesThreshold: memTables,
 		MaxOpenFiles:                256,
 		MaxManifestFileSize:         8 << 20,
@@ -103,25 +108,19 @@ func Open(o Options) (*Index, error) {
 		WALBytesPerSync:             512 << 10,
 		FormatMajorVersion:          formatVersion,
 		Comparer:                    pebble.DefaultComparer,
-		Logger:                      engineLogger{x},
-		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) {
-				x.log.Warn().Err(err).Str("dir", x.dir).Msg("index reports a background error")
-			},
-			// Rot that a read meets is that read's error; by default Pebble would
-			// call Fatalf, and the reader's goroutine would end without a word.
-			DataCorruption: func(i pebble.DataCorruptionInfo) { _ = x.fail(i.Details) },
-		},
 	}
+	po.Experimental.CompactionScheduler = compaction.New()
 	for i := range po.Levels {
 		po.Levels[i] = pebble.LevelOptions{BlockSize: 8 << 10, FilterPolicy: bloom.FilterPolicy(10), FilterType: pebble.TableFilter}
 	}
-	err := x.rescue(func() (err error) {
-		x.db, err = pebble.Open(o.Dir, po)
-		return err
-	})
+	var err error
+	x.engine, x.db, err = engine.Open(o.Dir, po, engine.Config{Name: "index " + o.Dir, Logger: o.Logger,
+		OnFailure: func(err error) {
+			o.Logger.Error().Err(err).Msg("index has failed; the node takes no writes until it is restarted")
+		},
+		Transient: scarce})
 	if err != nil {
-		return nil, fmt.Errorf("index %s: %w", o.Dir, err)
+		return nil, err
 	}
 	if err := x.load(); err != nil {
 		return nil, fmt.Errorf("index %s: %w", o.Dir, errors.Join(err, x.Close()))
@@ -132,101 +131,36 @@ func Open(o Options) (*Index, error) {
 // ErrClosed is returned after Close.
 var ErrClosed = fault.New(fault.Unavailable, "storage.index-closed", "index is closed")
 
+// scarce tells an error that goes away once there is space, or another file
+// was closed.
+func scarce(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || vfs.NoDescriptors(err)
+}
+
 // Close waits for calls in progress and closes the database. After a failure
-// of the engine it leaves it open, since the engine may hold its own locks.
+// it does not wait for the engine, which may hold its own locks for ever.
 func (x *Index) Close() error {
-	if x.Err() != nil {
-		return nil
-	}
 	x.life.Lock()
 	defer x.life.Unlock()
 	if x.closed {
 		return nil
 	}
 	x.closed = true
-	return x.rescue(x.db.Close)
+	return x.engine.Close()
 }
 
-// Err returns the error that ended the index, nil while it is well.
-func (x *Index) Err() error {
-	if p := x.failure.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
+// Err returns the error that ended the index, nil while it is well. Reads go
+// on after it.
+func (x *Index) Err() error { return x.engine.Err() }
 
-func (x *Index) fail(err error) error {
-	err = fmt.Errorf("index %s: %w", x.dir, err)
-	if x.failure.CompareAndSwap(nil, &err) {
-		x.log.Error().Err(err).Msg("index has failed; the node takes no writes until it is restarted")
-	}
-	return x.Err()
-}
-
-// fatal carries an error of the engine out of a call that cannot return one.
-type fatal struct{ error }
-
-// guard runs a call of the engine that writes; there are none after a failure.
-func (x *Index) guard(call func() error) error {
-	if err := x.Err(); err != nil {
-		return err
-	}
-	return x.guardRead(call)
-}
-
-// guardRead runs a call of the engine that reads, which goes on after a
-// failure. Guards do not nest.
-func (x *Index) guardRead(call func() error) error {
+// use runs calls of the engine while the index is not closed. Uses do not nest.
+func (x *Index) use(call func() error) error {
 	x.life.RLock()
 	defer x.life.RUnlock()
 	if x.closed {
 		return fmt.Errorf("index %s: %w", x.dir, ErrClosed)
 	}
-	return x.rescue(call)
-}
-
-// rescue turns the panics by which the engine reports I/O errors into the
-// error that ends the index.
-func (x *Index) rescue(call func() error) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case runtime.Error:
-			panic(r)
-		case fatal:
-			err = r.error
-		case error:
-			err = x.fail(r)
-		default:
-			panic(r)
-		}
-	}()
 	return call()
-}
-
-// engineLogger is Pebble's way to talk. Pebble calls Fatalf where it cannot
-// go on and takes a commit for done if it returns, so it never does.
-type engineLogger struct{ x *Index }
-
-func (l engineLogger) Infof(string, ...any) {}
-
-func (l engineLogger) Errorf(format string, args ...any) {
-	l.x.log.Warn().Str("dir", l.x.dir).Str("text", fmt.Sprintf(format, args...)).Msg("index reports an error")
-}
-
-func (l engineLogger) Fatalf(format string, args ...any) {
-	err := fmt.Errorf(format, args...)
-	for _, a := range args {
-		if e, ok := a.(error); ok {
-			err = fmt.Errorf("%s: %w", err, e)
-			break
-		}
-	}
-	err = l.x.fail(err)
-	if strings.HasPrefix(format, "pebble: fatal commit error") {
-		panic(fatal{err})
-	}
-	runtime.Goexit()
 }
 
 // Totals returns the node's counters.
@@ -252,14 +186,14 @@ func (x *Index) Position() Loc {
 
 // Get returns the entry of a shard and whether there is one.
 func (x *Index) Get(id storage.ShardID) (e Entry, ok bool, err error) {
-	err = x.guardRead(func() (err error) {
+	err = x.use(func() (err error) {
 		e, ok, err = x.get(id)
 		return err
 	})
 	return e, ok, err
 }
 
-// get is Get within a guard.
+// get is Get within a use.
 func (x *Index) get(id storage.ShardID) (e Entry, ok bool, err error) {
 	var key [shardKeySize]byte
 	putShardKey(&key, id)
@@ -295,7 +229,7 @@ func (x *Index) Scan(r storage.IDRange, after storage.ShardID, fn func(*Entry) b
 }
 
 func (x *Index) iterate(lo, hi []byte, fn func(k, v []byte) (bool, error)) error {
-	return x.guardRead(func() error {
+	return x.use(func() error {
 		it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 		if err != nil {
 			return err

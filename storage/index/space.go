@@ -114,7 +114,7 @@ func (x *Index) SetMeta(name string, v []byte) error {
 }
 
 func (x *Index) meta(key []byte, fn func([]byte) error) error {
-	return x.guardRead(func() error {
+	return x.use(func() error {
 		v, closer, err := x.db.Get(key)
 		if errors.Is(err, pebble.ErrNotFound) {
 			return nil

@@ -434,6 +434,9 @@ func (n *Node) Status(ctx context.Context) (storage.Status, error) {
 	return s, nil
 }
 
+// Adopt implements storage.Shards: a node in memory follows any catalog.
+func (n *Node) Adopt(context.Context, string) error { return nil }
+
 // Rebuild implements storage.Shards.
 func (n *Node) Rebuild(ctx context.Context, r *storage.Rebuild) (storage.Seal, error) {
 	return rebuild.Run(ctx, n.codecs, n, n.nodes, r)

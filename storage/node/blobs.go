@@ -160,6 +160,9 @@ func (n *Node) adoptBlobs(ctx context.Context, num uint32) (int, error) {
 			continue
 		}
 		rec, err := n.readTrailer(id, file)
+		if vfs.NoDescriptors(err) { // says nothing of the file
+			return 0, err
+		}
 		if err != nil {
 			n.log.Warn().Stringer("shard", id).Err(err).Msg("file without a record is not whole, and is left")
 			continue

@@ -3,19 +3,21 @@ package node
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"syscall"
 
+	"holdfast/internal/vfs"
 	"holdfast/storage"
 	"holdfast/storage/index"
 	"holdfast/storage/volume"
 )
 
 // committer appends records to the active volume in groups. Whoever comes
-// first leads: it takes all that have queued, writes them with few large
-// writes, syncs once, indexes them, hands the lead to the first of those that
-// queued meanwhile and then wakes its group. No goroutine is needed, and one
-// writer alone waits for nobody.
+// first leads: it lets those run that are ready, takes all that have queued,
+// writes them with few large writes, syncs once, indexes them, hands the lead
+// to the first of those that queued meanwhile and then wakes its group. No
+// goroutine is needed, and one writer alone waits for nobody.
 type committer struct {
 	n  *Node
 	mu struct {
@@ -91,6 +93,12 @@ func (c *committer) submit(r *record) {
 		c.mu.Lock()
 	}
 	c.mu.busy = true
+	c.mu.Unlock()
+	// Whoever is ready to run may be about to queue: where processors are short
+	// and the disk is fast, groups would stay small. A lone writer goes on at
+	// once.
+	runtime.Gosched()
+	c.mu.Lock()
 	group := c.take()
 	c.mu.Unlock()
 
@@ -246,10 +254,14 @@ func noSpace(err error) bool {
 }
 
 // ioError turns an error of a write into what the caller is told. A full disk
-// is storage.ErrNoSpace and may recover; any other error makes the node
-// read-only until it is opened again, since nobody knows what a disk holds
-// that failed a write or a sync.
+// is storage.ErrNoSpace and may recover, and so may a process that has as many
+// files open as it may, which is storage.ErrOffline; any other error makes the
+// node read-only until it is opened again, since nobody knows what a disk
+// holds that failed a write or a sync.
 func (n *Node) ioError(op string, err error) error {
+	if vfs.NoDescriptors(err) && n.writable() == nil {
+		return fmt.Errorf("node %d: %s: %w: %w", n.cfg.Node, op, storage.ErrOffline, err)
+	}
 	if noSpace(err) && n.index.Err() == nil {
 		n.space.full()
 		return fmt.Errorf("node %d: %s: %w: %w", n.cfg.Node, op, storage.ErrNoSpace, err)
@@ -278,7 +290,7 @@ func (n *Node) writable() error {
 		err = n.index.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("node %d is read-only: %w: %w", n.cfg.Node, storage.ErrOffline, err)
+		return fmt.Errorf("node %d is read-only until its process is restarted: %w: %w", n.cfg.Node, storage.ErrOffline, err)
 	}
 	return nil
 }

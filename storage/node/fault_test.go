@@ -55,7 +55,10 @@ func TestWriteErrors(t *testing.T) {
 		{vfs.OpWrite, "/volumes/", 2 << 20},
 		{vfs.OpSync, "/volumes/", 2 << 20},
 	} {
-		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
+			if errno == syscall.EMFILE && c.op != vfs.OpCreate && c.op != vfs.OpSyncDir {
+				continue // opens nothing
+			}
 			t.Run(fmt.Sprintf("%s %s %d %s", c.op, c.path, c.size, errno.Error()), func(t *testing.T) {
 				t.Parallel()
 				mem := vfs.NewMem()
@@ -89,7 +92,7 @@ func TestWriteErrors(t *testing.T) {
 				st, err := n.Status(t.Context())
 				must(t, err)
 				err = putOne(t, n, later, storagetest.Payload(3, 100))
-				if errno == syscall.ENOSPC {
+				if errno != syscall.EIO {
 					must(t, err)
 					wants(t, n, later, storagetest.Payload(3, 100))
 				} else if !errors.Is(err, storage.ErrOffline) || !st.ReadOnly || st.Err == "" {
@@ -132,6 +135,49 @@ func TestReadErrors(t *testing.T) {
 	must(t, err)
 	if len(damage) != 1 || damage[0].Shard != id || st.ReadErrors != 1 || st.Bad != 1 {
 		t.Fatalf("%+v %+v", damage, st)
+	}
+}
+
+// TestNoDescriptors lets no file be opened for a while, as where a process has
+// as many open as it may: that is no damage and no disk's failure, and ends
+// with the shortage.
+func TestNoDescriptors(t *testing.T) {
+	t.Parallel()
+	var armed atomic.Bool
+	fs := vfs.WithHook(vfs.NewMem(), func(op vfs.Op, path string) error {
+		if armed.Load() && (op == vfs.OpOpen || op == vfs.OpCreate) && !strings.Contains(path, "index") {
+			return &os.PathError{Op: "open", Path: path, Err: syscall.EMFILE}
+		}
+		return nil
+	})
+	short, long := storagetest.Payload(1, 5000), storagetest.Payload(2, 2<<20)
+	n := open(t, fs, "/node", 1, nil)
+	must(t, putOne(t, n, storagetest.ID(1), short))
+	must(t, putOne(t, n, storagetest.ID(2), long))
+	must(t, n.Close())
+	n = open(t, fs, "/node", 1, func(c *node.Config) { c.Damage = func(d storage.Damage) { t.Errorf("told of %+v", d) } })
+	armed.Store(true)
+	for what, err := range map[string]error{
+		"read": func() error { _, err := storagetest.Get(t.Context(), n, storagetest.ID(2), 0, -1); return err }(),
+		"put":  putOne(t, n, storagetest.ID(3), long),
+	} {
+		if !errors.Is(err, storage.ErrOffline) || !errors.Is(err, syscall.EMFILE) || errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := n.Scrub(t.Context()); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("scrub: %v", err)
+	}
+	armed.Store(false)
+	st, err := n.Status(t.Context())
+	must(t, err)
+	if st.ReadOnly || st.Bad != 0 || st.ReadErrors != 0 {
+		t.Errorf("%+v", st)
+	}
+	must(t, putOne(t, n, storagetest.ID(3), long))
+	must(t, n.Scrub(t.Context()))
+	for id, payload := range map[uint64][]byte{1: short, 2: long, 3: long} {
+		wants(t, n, storagetest.ID(id), payload)
 	}
 }
 

@@ -1,5 +1,7 @@
 package node
 
+import "context"
+
 // Follow tells the node which incarnation the catalog has by now. With
 // another than the node knows it keeps serving and writing, and drops nothing
 // until SetIncarnation.
@@ -16,4 +18,20 @@ func (n *Node) Frozen() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.mu.frozen
+}
+
+// incarnation returns which one the node knows, and whether it faces another.
+func (n *Node) incarnation() (knows string, frozen bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.identity.Incarnation, n.mu.frozen
+}
+
+// Adopt implements storage.Shards.
+func (n *Node) Adopt(ctx context.Context, inc string) error {
+	n.Follow(inc)
+	if err := n.SetIncarnation(inc); err != nil {
+		return err
+	}
+	return n.ConfirmDisown(ctx)
 }

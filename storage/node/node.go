@@ -265,6 +265,16 @@ func (n *Node) Identity() Identity {
 	return n.mu.identity
 }
 
+// RaiseEpoch is SetEpoch that never lowers it.
+func (n *Node) RaiseEpoch(e uint32) {
+	for {
+		old := n.epoch.Load()
+		if e <= old || n.epoch.CompareAndSwap(old, e) {
+			return
+		}
+	}
+}
+
 // SetIncarnation makes the node follow the catalog's incarnation: deletes and
 // disowns, which were refused, are taken again. Only fsck --adopt calls it
 // with another than the node knows. Durable on nil.

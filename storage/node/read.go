@@ -10,6 +10,7 @@ import (
 
 	"holdfast/erasure"
 	"holdfast/erasure/frame"
+	"holdfast/internal/vfs"
 	"holdfast/storage"
 	"holdfast/storage/index"
 	"holdfast/storage/volume"
@@ -53,6 +54,9 @@ func (n *Node) openPinned(id storage.ShardID, first, count int64) (*reader, erro
 		h, base, err := n.openEntry(&e)
 		if errors.Is(err, os.ErrNotExist) && try < 3 {
 			continue
+		}
+		if vfs.NoDescriptors(err) { // says nothing of the shard
+			return nil, fmt.Errorf("shard %s: %w: %w", id, storage.ErrOffline, err)
 		}
 		if err != nil {
 			return nil, n.readError(id, err)
@@ -205,5 +209,7 @@ func (n *Node) Status(ctx context.Context) (storage.Status, error) {
 		s.Err = err.Error()
 		s.ReadOnly = !errors.Is(err, storage.ErrMassDisown)
 	}
+	s.Incarnation, s.Frozen = n.incarnation()
+	s.Frozen = s.Frozen || n.guard.stopped() != nil
 	return s, nil
 }

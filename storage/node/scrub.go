@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/erasure/frame"
+	"holdfast/internal/vfs"
 	"holdfast/storage"
 	"holdfast/storage/index"
 	"holdfast/storage/volume"
@@ -137,6 +138,9 @@ func (n *Node) scrubShard(ctx context.Context, id storage.ShardID, heads *nonces
 		bytes, err := n.verifyEntry(ctx, &e, heads, buf)
 		if err == nil || ctx.Err() != nil {
 			return bytes, ctx.Err()
+		}
+		if vfs.NoDescriptors(err) { // says nothing of the shard
+			return bytes, err
 		}
 		// It may have been moved or deleted under our feet.
 		if now, ok, gerr := n.index.Get(id); gerr != nil || !ok {

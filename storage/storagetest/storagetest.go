@@ -354,16 +354,19 @@ func testBadFrames(t *testing.T, open Open) {
 		for _, hint := range []int64{seal.Length, 4 << 20} {
 			w, err := f.Shards.Create(f.ctx, f.ticket(id), id, hint)
 			f.must(err)
-			for _, run := range runs {
-				_, err = w.Write(bytes.Clone(run))
+			for _, run := range append(runs, good) { // good, so that the writer is seen to be poisoned
+				if _, werr := w.Write(bytes.Clone(run)); err == nil {
+					err = werr
+				}
+			}
+			serr := w.Seal(f.ctx, seal)
+			if err == nil {
+				err = serr
 			}
 			if !errors.Is(err, storage.ErrCorrupt) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if _, err := w.Write(bytes.Clone(good)); err == nil {
-				t.Errorf("%s: writer goes on", name)
-			}
-			if err := w.Seal(f.ctx, seal); err == nil {
+			if serr == nil {
 				t.Errorf("%s: sealed", name)
 			}
 			f.gone(id)

@@ -61,6 +61,21 @@ func (s NodeState) String() string {
 	return names[0]
 }
 
+// MarshalText implements encoding.TextMarshaler: JSON has the state's name.
+func (s NodeState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler. A name of a newer release
+// is the zero state.
+func (s *NodeState) UnmarshalText(b []byte) error {
+	*s = 0
+	for n := NodeJoining; n <= NodeGone; n++ {
+		if n.String() == string(b) {
+			*s = n
+		}
+	}
+	return nil
+}
+
 // Node is a storage node in the map.
 type Node struct {
 	ID       storage.NodeID
@@ -84,6 +99,11 @@ type Load struct {
 	LatencyMicros int64 // recent mean of a data sync
 	Errors        uint64
 	At            int64 // ms, 0 if never heard of
+	// Sent and Received are bytes of shards over the network since the node's
+	// process began.
+	Sent, Received uint64
+	// Err says, for people, why the node takes no writes, or less than that.
+	Err string
 }
 
 // Group is a storage group.
@@ -113,48 +133,4 @@ func (m *Map) Node(id storage.NodeID) *Node {
 		}
 	}
 	return nil
-}
-
-// Administration is what the admin commands and the composition root ask of
-// a tracker, beside the catalog and the scheduler.
-type Administration interface {
-	// RegisterGroup makes a group, or returns the one of that name.
-	RegisterGroup(ctx context.Context, g Group) (Group, error)
-	// RegisterNode gives a new node its id, in state active.
-	RegisterNode(ctx context.Context, n Node) (Node, error)
-	// SetNodeState changes a node's state and raises its epoch.
-	SetNodeState(ctx context.Context, id storage.NodeID, s NodeState) error
-	// Heartbeat tells a node's load and state of health.
-	Heartbeat(ctx context.Context, s storage.Status) error
-	// Status sums up the cluster; BlobsBelow counts blobs under their target.
-	Status(ctx context.Context) (*Status, error)
-}
-
-// Status is the state of the cluster as the catalog knows it.
-type Status struct {
-	Map         *Map
-	Leader      string
-	Voters      []Voter
-	Fence       int64
-	Incarnation string
-	Queues      map[string]Queue // garbage, orphan, repair, reconcile
-	Frozen      bool             // nodes delete nothing until holdfast fsck --adopt
-	BlobsBelow  int64            // -1 while they are being counted
-}
-
-// Voter is one copy of the catalog.
-type Voter struct {
-	ID      string
-	Dir     string
-	Applied uint64
-	Leader  bool
-	Err     string // why it stopped
-}
-
-// Queue is a backlog of work.
-type Queue struct {
-	Length int64
-	Oldest int64 // ms, 0 if empty
-	Done   uint64
-	Failed uint64
 }

@@ -13,6 +13,12 @@
 // gateway; its conditions were judged when it was applied, in commit order.
 // On ErrUncertain the caller does not know and may ask again with the same
 // request id until NotAfter has passed: the command takes effect at most once.
+//
+// Any other sentinel but ErrUnavailable and ErrNotLeader is a refusal. One that
+// answers the only call made for a request, and is not joined with
+// ErrUncertain, is final: the command has no effect and never will. What was
+// written for it may then be deleted, but for ErrConflict, which may say that
+// the blob is in the catalog already.
 package tracker
 
 import (
@@ -46,6 +52,8 @@ var (
 	ErrNotLeader       = fault.New(fault.NotLeader, "tracker.not-leader", "this tracker does not lead")
 	ErrNoPlacement     = fault.New(fault.Unavailable, "tracker.no-placement", "not enough nodes take writes")
 	ErrNoSuchClass     = fault.New(fault.Invalid, "tracker.no-such-class", "no group carries this storage class")
+	ErrNoSuchTracker   = fault.New(fault.NotFound, "tracker.no-such-tracker", "no such tracker")
+	ErrForeign         = fault.New(fault.Denied, "tracker.foreign", "process or directory belongs to another cluster")
 	ErrNoSuchNode      = fault.New(fault.NotFound, "tracker.no-such-node", "no such node")
 	ErrConflict        = fault.New(fault.Precondition, "tracker.conflict", "state changed meanwhile; read again and retry")
 	ErrInvalid         = fault.New(fault.Invalid, "tracker.invalid", "request is not valid")
@@ -62,6 +70,9 @@ type Mutation struct {
 	RequestID RequestID
 	NotAfter  int64 // catalog time in ms; refused when applied later
 }
+
+// Stamp returns the mutation itself, for what fills it in on its way.
+func (m *Mutation) Stamp() *Mutation { return m }
 
 // Buckets is the part of the catalog that knows buckets.
 type Buckets interface {

@@ -17,8 +17,8 @@ import (
 // SHA-256 of the whole body, the signature of every chunk and of the trailer,
 // and that nothing follows. Bytes that Read returned before are not to be
 // trusted until then, so a caller commits only after io.EOF. Any error is
-// final and repeated. A Body buffers at most 8 KiB, is not safe for concurrent
-// use and starts no goroutine.
+// final and repeated. A Body buffers 1 KiB, of a trailer at most 8 KiB, is not
+// safe for concurrent use and starts no goroutine.
 type Body struct {
 	src       io.Reader
 	res       *Result

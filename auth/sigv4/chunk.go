@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	frameBuffer     = 8 << 10 // bytes buffered of a framed body, also the limit of its trailer
+	frameBuffer     = 1 << 10 // bytes buffered of a framed body
+	maxTrailer      = 8 << 10 // bytes of its trailer
 	maxChunkHeader  = 256     // bytes of a chunk's first line
 	chunkExtension  = ";chunk-signature="
 	payloadPrefix   = "AWS4-HMAC-SHA256-PAYLOAD\n"
@@ -27,8 +28,9 @@ type bufferPool struct{ pool sync.Pool }
 
 // frame is the memory of one framed body.
 type frame struct {
-	data [frameBuffer]byte
-	sts  [512]byte // string to sign
+	data  []byte // first, or more for a long trailer
+	first [frameBuffer]byte
+	sts   [512]byte // string to sign
 }
 
 func (p *bufferPool) get() *frame {
@@ -37,7 +39,16 @@ func (p *bufferPool) get() *frame {
 			return f
 		}
 	}
-	return new(frame)
+	f := new(frame)
+	f.data = f.first[:]
+	return f
+}
+
+// grow makes room for maxTrailer bytes.
+func (f *frame) grow() {
+	more := make([]byte, maxTrailer)
+	copy(more, f.data)
+	f.data = more
 }
 
 // chunkState is the state of an aws-chunked body:
@@ -66,6 +77,7 @@ func (c *chunkState) init(res *Result) {
 // release gives the buffer back.
 func (c *chunkState) release(res *Result) {
 	if c.frame != nil && res.buffers != nil {
+		c.frame.data = c.frame.first[:]
 		res.buffers.pool.Put(c.frame)
 	}
 	c.frame, c.r, c.w = nil, 0, 0
@@ -142,7 +154,7 @@ func (b *Body) fill() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 	} else if c.r > 0 {
-		c.w = copy(c.frame.data[:], c.frame.data[c.r:c.w])
+		c.w = copy(c.frame.data, c.frame.data[c.r:c.w])
 		c.r = 0
 	}
 	for range maxEmptyReads {

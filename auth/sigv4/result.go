@@ -85,15 +85,30 @@ func (r *Result) Covers(name string) bool {
 	return false
 }
 
+// HasChunked reports whether the value of a Content-Encoding header names
+// aws-chunked.
+func HasChunked(encoding string) bool {
+	for part := range strings.SplitSeq(encoding, ",") {
+		if isChunked(part) {
+			return true
+		}
+	}
+	return false
+}
+
+func isChunked(coding string) bool {
+	return strings.EqualFold(strings.TrimSpace(coding), "aws-chunked")
+}
+
 // StripChunked removes "aws-chunked" from the value of a Content-Encoding
 // header: it describes the transfer, not the object.
 func StripChunked(encoding string) string {
-	if encoding == "" || !strings.Contains(strings.ToLower(encoding), "aws-chunked") {
+	if !HasChunked(encoding) {
 		return encoding
 	}
 	var keep []string
 	for part := range strings.SplitSeq(encoding, ",") {
-		if part = strings.TrimSpace(part); part != "" && !strings.EqualFold(part, "aws-chunked") {
+		if part = strings.TrimSpace(part); part != "" && !isChunked(part) {
 			keep = append(keep, part)
 		}
 	}

@@ -44,8 +44,11 @@ func (b *Body) finishFramed() error {
 func (b *Body) readRest() ([]byte, error) {
 	c := &b.chunk
 	for {
-		if c.w-c.r == len(c.frame.data) {
-			return nil, fmt.Errorf("over %d bytes: %w", len(c.frame.data), auth.ErrTrailerMalformed)
+		switch n := c.w - c.r; {
+		case n == maxTrailer:
+			return nil, fmt.Errorf("over %d bytes: %w", maxTrailer, auth.ErrTrailerMalformed)
+		case n == len(c.frame.data):
+			c.frame.grow()
 		}
 		switch err := b.fill(); err {
 		case nil:

@@ -310,9 +310,9 @@ func TestCacheFollowsRotation(t *testing.T) {
 
 func TestStripChunked(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{"": "", "gzip": "gzip", "aws-chunked": "", "aws-chunked,gzip": "gzip", "gzip, AWS-Chunked": "gzip", "a, b": "a, b"} {
-		if got := StripChunked(in); got != want {
-			t.Errorf("%q: %q", in, got)
+	for in, want := range map[string]string{"": "", "gzip": "gzip", "aws-chunked": "", "aws-chunked,gzip": "gzip", "gzip, AWS-Chunked": "gzip", "a, b": "a, b", "x-aws-chunked, a": "x-aws-chunked, a"} {
+		if got := StripChunked(in); got != want || HasChunked(in) != (in != want) {
+			t.Errorf("%q: %q, %v", in, got, HasChunked(in))
 		}
 	}
 }

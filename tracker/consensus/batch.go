@@ -26,6 +26,7 @@ type batcher struct {
 	pool bool // entries' buffers can be used again: nobody else reads them
 
 	proposals, entries atomic.Uint64
+	free               sync.Pool // of proposals
 
 	mu struct {
 		sync.Mutex
@@ -47,9 +48,11 @@ type outcome struct {
 	err error
 }
 
-func newBatcher(v *voter, pool bool) *batcher { return &batcher{v: v, pool: pool} }
-
-var proposals = sync.Pool{New: func() any { return &proposal{done: make(chan outcome, 1)} }}
+func newBatcher(v *voter, pool bool) *batcher {
+	b := &batcher{v: v, pool: pool}
+	b.free.New = func() any { return &proposal{done: make(chan outcome, 1)} }
+	return b
+}
 
 // propose commits cmd and returns the machine's result: errRetry if nothing
 // was proposed, tracker.ErrUncertain if that is not known.
@@ -58,7 +61,7 @@ func (b *batcher) propose(ctx context.Context, cmd []byte) (any, error) {
 	if b.v.suspended.Load() || b.v.isDead() { // and down may be a channel of after
 		return nil, errRetry
 	}
-	p := proposals.Get().(*proposal)
+	p := b.free.Get().(*proposal)
 	p.cmd, p.sent = cmd, false
 	b.proposals.Add(1)
 	b.mu.Lock()
@@ -74,7 +77,7 @@ func (b *batcher) propose(ctx context.Context, cmd []byte) (any, error) {
 	select {
 	case o := <-p.done:
 		p.cmd = nil
-		proposals.Put(p)
+		b.free.Put(p)
 		return o.val, o.err
 	case <-ctx.Done():
 		return nil, b.abandon(p, ctx.Err(), ctx.Err())

@@ -40,14 +40,16 @@ func (l *Local) bootstrap(voters []*voter) error {
 		return errors.New("an unfinished bootstrap had other voters")
 	}
 	for _, v := range voters {
-		if err := l.begin(v, conf); err != nil {
+		if err := v.begin(l.parts, conf); err != nil {
 			return fmt.Errorf("bootstrap of voter %s: %w", v.ID, err)
 		}
 	}
 	return nil
 }
 
-func (l *Local) begin(v *voter, conf raft.Configuration) error {
+// begin makes an empty state and the first entry of a new group's log, unless
+// that was done.
+func (v *voter) begin(p *parts, conf raft.Configuration) error {
 	if v.id != nil {
 		return nil
 	}
@@ -57,12 +59,12 @@ func (l *Local) begin(v *voter, conf raft.Configuration) error {
 		}
 		// The state must be there durably before the identity says so.
 		err := v.make("state", func(dir string) (io.Closer, error) {
-			return kv.Open(v.FS, dir, kv.Options{Cache: l.parts.cache, Logger: v.log})
+			return kv.Open(v.FS, dir, kv.Options{Cache: p.cache, Logger: v.log})
 		})
 		if err != nil {
 			return err
 		}
-		v.id = &raftlog.Identity{Cluster: l.cfg.ClusterID, Voter: v.ID, Server: string(s.ID), State: "state", Vote: true}
+		v.id = &raftlog.Identity{Cluster: p.cfg.ClusterID, Voter: v.ID, Server: string(s.ID), State: "state", Vote: true}
 		return v.store.Bootstrap(v.id, raft.EncodeConfiguration(conf))
 	}
 	return errors.New("an unfinished bootstrap had other voters")

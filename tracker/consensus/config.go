@@ -67,6 +67,8 @@ type LocalConfig struct {
 	// commitTimeout is how soon followers hear of a commit when no other
 	// follows it. Nobody reads from them, so it is long, for idle processors.
 	commitTimeout time.Duration
+	// patience bounds how long a call waits for a leader.
+	patience time.Duration
 }
 
 func (c *LocalConfig) setDefaults() {
@@ -91,16 +93,41 @@ func (c *LocalConfig) setDefaults() {
 		p   *time.Duration
 		def time.Duration
 	}{{&c.HeartbeatTimeout, 5 * time.Second}, {&c.SlowWrite, 2 * time.Second}, {&c.DeadWrite, 30 * time.Second},
-		{&c.commitTimeout, 200 * time.Millisecond}} {
+		{&c.commitTimeout, time.Second}} {
 		if *f.p == 0 {
 			*f.p = f.def
 		}
+	}
+	if c.patience == 0 {
+		c.patience = leaderPatience
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
 	}
 	if c.BallastBytes == 0 {
 		c.BallastBytes = 64 << 20
+	}
+}
+
+// settings is what a voter needs of its group's configuration; the fields are
+// those of LocalConfig and ReplicaConfig.
+type settings struct {
+	ClusterID                       string
+	Logger                          zerolog.Logger
+	Clock                           clock.Clock
+	HeartbeatTimeout, commitTimeout time.Duration
+	SnapshotBytes                   uint64
+	SlowWrite, DeadWrite            time.Duration
+	Space                           func(Voter) (free, total uint64, err error)
+	MinFree                         uint64
+	BallastBytes                    int64
+}
+
+func (c *LocalConfig) settings() settings {
+	return settings{
+		ClusterID: c.ClusterID, Logger: c.Logger, Clock: c.Clock, HeartbeatTimeout: c.HeartbeatTimeout,
+		commitTimeout: c.commitTimeout, SnapshotBytes: c.SnapshotBytes, SlowWrite: c.SlowWrite, DeadWrite: c.DeadWrite,
+		Space: c.Space, MinFree: c.MinFree, BallastBytes: c.BallastBytes,
 	}
 }
 

@@ -2,8 +2,12 @@
 // the voters, their logs and their state stores, and knows nothing of what a
 // command means. Raft's types stay in this package and in raftlog.
 //
+// There are two ways to run a group: Local, all voters in this process, and
+// Replica, one voter whose others are in other processes.
+//
 // On disk a voter's directory holds log (see raftlog), state (the state store,
-// named state-N after a state was taken over in band) and ballast.
+// named state-N after a state was taken over in band), ballast,
+// checkpoint-N while a copy is lent or sent, and seed while one is received.
 package consensus
 
 import (

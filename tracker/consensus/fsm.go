@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"holdfast/internal/vfs"
 )
 
 // errStopped answers what a stopped voter can no longer apply. The entry is
@@ -23,7 +25,8 @@ type fsm struct {
 	machine Machine
 	fail    func(error) // tells the voter, once
 	restore func() error
-	since   atomic.Int64 // UnixNano of the running apply, 0 if there is none
+	confs   func(position) // not nil: told of each configuration that is applied
+	since   atomic.Int64   // UnixNano of the running apply, 0 if there is none
 	now     func() time.Time
 
 	state   atomic.Pointer[handle]
@@ -50,6 +53,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	if !f.mu.off {
 		f.since.Store(f.now().UnixNano())
 		err := f.apply(logs, out)
+		// It is not committed, and the machine makes the same of it again.
+		for try := 0; vfs.NoDescriptors(err) && try < 8; try++ {
+			time.Sleep(50 * time.Millisecond)
+			err = f.apply(logs, out)
+		}
 		f.since.Store(0)
 		if err == nil {
 			return out
@@ -85,6 +93,7 @@ func (f *fsm) apply(logs []*raft.Log, out []any) error {
 				err = fmt.Errorf("%d results for %d commands", len(results), len(cmds))
 			}
 			if err != nil {
+				tx.Close()
 				return fmt.Errorf("entry %d: %w", l.Index, err)
 			}
 			out[i] = results
@@ -108,8 +117,12 @@ func (f *fsm) apply(logs []*raft.Log, out []any) error {
 	if err := tx.Commit(false); err != nil {
 		return err
 	}
+	renewed := pos.confIndex != f.mu.pos.confIndex
 	f.mu.pos = pos
 	f.applied.Store(pos.index)
+	if renewed && f.confs != nil {
+		f.confs(pos)
+	}
 	return nil
 }
 

@@ -164,3 +164,29 @@ func TestStreamGolden(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestGreetingGolden holds what a connection between Rafts begins with.
+func TestGreetingGolden(t *testing.T) {
+	t.Parallel()
+	b := appendGreeting(nil, 0x0102030405060708, "cluster", "t1.00ff", "t2.00ee")
+	for _, l := range golden.Check(t, "testdata/greeting.golden", []golden.Line{{Name: "hello", Bytes: b}}) {
+		recovery, cluster, from, to, err := readGreeting(bytes.NewReader(l.Bytes))
+		if err != nil || recovery != 0x0102030405060708 || cluster != "cluster" || from != "t1.00ff" || to != "t2.00ee" {
+			t.Errorf("%d %q %q %q %v", recovery, cluster, from, to, err)
+		}
+	}
+}
+
+func FuzzGreeting(f *testing.F) {
+	f.Add(appendGreeting(nil, 1, "c", "a", "b"))
+	f.Add([]byte(greeting))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		recovery, cluster, from, to, err := readGreeting(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		if again := appendGreeting(nil, recovery, cluster, from, to); !bytes.HasPrefix(b, again) {
+			t.Fatalf("%x is read as %x", b, again)
+		}
+	})
+}

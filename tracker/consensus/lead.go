@@ -10,8 +10,13 @@ import (
 	"holdfast/tracker"
 )
 
-// leaderPatience bounds how long a call waits for a leader.
-const leaderPatience = 5 * time.Second
+const (
+	// leaderPatience bounds how long a call waits for a leader.
+	leaderPatience = 5 * time.Second
+	// openPatience bounds how long opening waits for the first: votes are
+	// synced, and the disks of a machine that just started may be slow.
+	openPatience = time.Minute
+)
 
 // leader returns the voter that serves. It waits while one can be elected:
 // tracker.ErrNotLeader after that, tracker.ErrUnavailable at once where there
@@ -20,7 +25,12 @@ func (l *Local) leader(ctx context.Context) (*voter, error) {
 	if v := l.lead.Load(); v != nil {
 		return v, nil
 	}
-	timer := time.NewTimer(leaderPatience)
+	return l.await(ctx, l.cfg.patience)
+}
+
+// await is leader with a patience of the caller's.
+func (l *Local) await(ctx context.Context, patience time.Duration) (*voter, error) {
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()

@@ -138,7 +138,7 @@ func runRegisters(t *testing.T, l *Local, seed uint64) []porcupine.Operation {
 	return history
 }
 
-func doRegister(ctx context.Context, l *Local, in registerOp) (string, error) {
+func doRegister(ctx context.Context, l Log, in registerOp) (string, error) {
 	if in.write {
 		_, err := l.Propose(ctx, []byte(in.key+in.val), false)
 		return "", err

@@ -61,7 +61,7 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (*Local, error) {
 	l := &Local{cfg: cfg, nudge: make(chan struct{}, 1)}
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.mu.changed = make(chan struct{})
-	l.parts = &parts{cfg: &l.cfg, cache: kv.NewCache(cfg.CacheBytes, len(cfg.Voters))}
+	l.parts = &parts{cfg: cfg.settings(), cache: kv.NewCache(cfg.CacheBytes, len(cfg.Voters))}
 	if len(cfg.Voters) > 1 {
 		l.parts.keep, l.parts.ring = cfg.KeepBytes, 8<<20
 	}
@@ -98,7 +98,7 @@ func (l *Local) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.each(voters, func(v *voter) error { return v.start(l.parts) })
+	l.each(voters, func(v *voter) error { return v.startLocal(l.parts) })
 	l.setQuorum(conf)
 	for _, v := range voters {
 		if v.cause() == nil {
@@ -111,7 +111,7 @@ func (l *Local) open(ctx context.Context) error {
 	l.wg.Go(l.elector)
 	l.wg.Go(l.watch)
 	l.kick()
-	_, err = l.leader(ctx)
+	_, err = l.await(ctx, openPatience)
 	if errors.Is(err, tracker.ErrUnavailable) {
 		l.cfg.Logger.Error().Err(err).Msg("catalog has no majority of its copies")
 		return nil
@@ -138,11 +138,11 @@ func (l *Local) each(voters []*voter, step func(*voter) error) {
 func (l *Local) run(v *voter) {
 	l.connect(v)
 	l.wg.Go(func() { l.follow(v) })
-	l.wg.Go(func() { l.snapLoop(v) })
+	l.wg.Go(func() { v.snapLoop(&l.stats) })
 	// Nobody waits for this one: it asks a disk, which may hang.
 	go func() {
-		l.measure(v)
-		l.keepBallast(v)
+		v.measure(&l.parts.cfg)
+		v.keepBallast(&l.parts.cfg)
 	}()
 }
 

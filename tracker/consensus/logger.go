@@ -26,7 +26,9 @@ func (s *logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	switch level {
 	case hclog.Error:
 		if strings.HasPrefix(msg, "failed to heartbeat") || strings.HasPrefix(msg, "failed to appendEntries") ||
-			strings.HasPrefix(msg, "failed to make requestVote") {
+			strings.HasPrefix(msg, "failed to make requestVote") || strings.HasPrefix(msg, "failed to decode incoming command") ||
+			strings.HasPrefix(msg, "failed to flush response") || strings.HasPrefix(msg, "failed to start pipeline replication") ||
+			strings.HasPrefix(msg, "peer has newer term") {
 			e = s.log.Debug()
 		} else {
 			e = s.log.Warn()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 
 	"holdfast/tracker/consensus/raftlog"
+	"holdfast/tracker/kv"
 )
 
 // RecoverAlone makes the most advanced voter that is left the only one of the
@@ -59,7 +61,10 @@ func (l *Local) recoverAlone(ctx context.Context, force bool) error {
 	}
 	l.parts.keep = 0
 	w := newVoter(best.Voter, best.machine, l.parts, l.voterFailed)
-	conf, err := l.reopenAlone(w)
+	conf, err := w.reopenAlone(l.parts, func() string { return w.server })
+	if err == nil {
+		err = w.startLocal(l.parts)
+	}
 	close(w.opened)
 	if err != nil {
 		return errors.Join(err, l.dismiss(ctx, w, err))
@@ -75,13 +80,13 @@ func (l *Local) recoverAlone(ctx context.Context, force bool) error {
 	return err
 }
 
-// reopenAlone opens w, applies its whole log, and starts it as the only voter
-// under an empty log.
-func (l *Local) reopenAlone(w *voter) (conf raft.Configuration, err error) {
-	if err := w.openLog(l.parts, false); err != nil {
+// reopenAlone opens w, applies its whole log, and makes it the only voter,
+// reached at addr, under an empty log. Raft is not started.
+func (w *voter) reopenAlone(p *parts, addr func() string) (conf raft.Configuration, err error) {
+	if err := w.openLog(p, false); err != nil {
 		return conf, err
 	}
-	if err := w.assemble(l.parts); err != nil {
+	if err := w.assemble(p); err != nil {
 		return conf, err
 	}
 	term, index := w.lastEntry()
@@ -92,7 +97,7 @@ func (l *Local) reopenAlone(w *voter) (conf raft.Configuration, err error) {
 	if err := writeFlushed(w.fsm.state.Load().Store, index, term); err != nil {
 		return conf, err
 	}
-	conf.Servers = []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(w.server), Address: raft.ServerAddress(w.server)}}
+	conf.Servers = []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(w.server), Address: raft.ServerAddress(addr())}}
 	id := *w.id
 	id.Recovery++
 	encoded := raft.EncodeConfiguration(conf)
@@ -104,5 +109,35 @@ func (l *Local) reopenAlone(w *voter) (conf raft.Configuration, err error) {
 	w.fsm.mu.pos = position{index: index, term: term, confIndex: index, conf: encoded}
 	w.fsm.mu.Unlock()
 	w.fsm.applied.Store(index)
-	return conf, w.start(l.parts)
+	return conf, nil
+}
+
+// RecoverReplica makes the voter in cfg's directory, which is not open, the
+// only one of its group, for the case that too many others are lost for good
+// to make a majority. A person decides that: it may lack what the others
+// acknowledged without it, and they are left out for ever, also if they turn up
+// again (ErrLeftOut); emptied, they join again. OpenReplica starts it
+// afterwards, and the caller makes a new incarnation of the cluster. It returns
+// the last log index that the voter has. Of cfg it needs Voter, ClusterID,
+// Advertise and Machine.
+func RecoverReplica(cfg ReplicaConfig) (applied uint64, err error) {
+	cfg.setDefaults()
+	if err := cfg.Voter.validate(); err != nil {
+		return 0, err
+	}
+	if cfg.ClusterID == "" || cfg.Machine == nil || cfg.Advertise == "" {
+		return 0, errors.New("consensus: ClusterID, Machine and Advertise must be set")
+	}
+	p := &parts{cfg: cfg.settings(), cache: kv.NewCache(cfg.CacheBytes, 1), keep: cfg.KeepBytes}
+	defer p.cache.Unref()
+	w := newVoter(cfg.Voter, cfg.Machine, p, func(*voter, error) {})
+	_, err = w.reopenAlone(p, func() string { return cfg.Advertise })
+	if err == nil {
+		applied = w.fsm.applied.Load()
+	}
+	w.retire(errStopped)
+	if err := errors.Join(err, w.release(time.Second)); err != nil {
+		return 0, fmt.Errorf("consensus: recover replica %s: %w", cfg.ID, err)
+	}
+	return applied, nil
 }

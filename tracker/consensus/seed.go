@@ -74,7 +74,7 @@ func (l *Local) replace(ctx context.Context, old string, v Voter) error {
 	release, err := l.seed(ctx, src, w)
 	defer release()
 	if err == nil {
-		err = w.start(l.parts)
+		err = w.startLocal(l.parts)
 	}
 	close(w.opened)
 	if err == nil {

@@ -13,8 +13,9 @@ import (
 
 // spaceState is what is known of a voter's disk.
 type spaceState struct {
-	full atomic.Bool
-	busy atomic.Bool // a measurement runs
+	full        atomic.Bool
+	busy        atomic.Bool   // a measurement runs
+	free, total atomic.Uint64 // bytes; 0 and 0 if unknown
 }
 
 // measureSpace asks for the free space of each disk, and first whether the
@@ -25,24 +26,27 @@ func (l *Local) measureSpace() {
 		if v.runs() && v.space.busy.CompareAndSwap(false, true) {
 			go func() {
 				defer v.space.busy.Store(false)
-				l.measure(v)
+				v.measure(&l.parts.cfg)
 			}()
 		}
 	}
 }
 
-func (l *Local) measure(v *voter) {
+// measure asks whether the voter's directory is there and how full its disk is.
+func (v *voter) measure(cfg *settings) {
 	if _, err := v.FS.Stat(v.path("log")); errors.Is(err, os.ErrNotExist) {
 		// The open files still take writes, which no restart would find.
 		v.fail(fmt.Errorf("directory of the copy is gone: %w", err))
 		return
 	}
-	free, total, err := l.cfg.Space(v.Voter)
+	free, total, err := cfg.Space(v.Voter)
 	if err != nil {
 		v.log.Debug().Err(err).Msg("cannot measure the disk of a copy")
 		return
 	}
-	full := total > 0 && free < max(l.cfg.MinFree, total/100*3)
+	v.space.free.Store(free)
+	v.space.total.Store(total)
+	full := total > 0 && free < max(cfg.MinFree, total/100*3)
 	if v.space.full.Swap(full) != full {
 		v.log.Warn().Bool("full", full).Uint64("bytes", free).Msg("disk of a copy of the catalog")
 	}
@@ -67,16 +71,16 @@ func (l *Local) isFull() bool {
 const ballastMinDisk = 16 << 30
 
 // keepBallast makes a voter's ballast file where the disk is roomy.
-func (l *Local) keepBallast(v *voter) {
-	free, total, err := l.cfg.Space(v.Voter)
-	if err != nil || l.cfg.BallastBytes < 0 || total < ballastMinDisk ||
-		free < 2*max(l.cfg.MinFree, total/100*3)+uint64(l.cfg.BallastBytes) {
+func (v *voter) keepBallast(cfg *settings) {
+	free, total, err := cfg.Space(v.Voter)
+	if err != nil || cfg.BallastBytes < 0 || total < ballastMinDisk ||
+		free < 2*max(cfg.MinFree, total/100*3)+uint64(cfg.BallastBytes) {
 		return
 	}
-	if info, err := v.FS.Stat(v.path("ballast")); err == nil && info.Size() >= l.cfg.BallastBytes {
+	if info, err := v.FS.Stat(v.path("ballast")); err == nil && info.Size() >= cfg.BallastBytes {
 		return
 	}
-	if err := writeBallast(v.FS, v.path("ballast"), l.cfg.BallastBytes, v.dead); err != nil {
+	if err := writeBallast(v.FS, v.path("ballast"), cfg.BallastBytes, v.dead); err != nil {
 		v.log.Warn().Err(err).Msg("cannot write the ballast file")
 	}
 }

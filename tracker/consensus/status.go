@@ -41,27 +41,31 @@ func (l *Local) Metrics() Metrics {
 		Stopped:   l.stats.stopped.Load(),
 	}
 	for _, v := range l.voters() {
-		if v.store == nil {
-			continue
-		}
-		m.LogSyncs += v.store.Syncs()
-		m.LogBytes += v.store.Bytes()
-		if v.batch != nil {
-			m.Entries += v.batch.entries.Load()
-		}
-		if v.space.full.Load() {
-			m.FullVoters++
-		}
-		if v.fsm == nil || v.isDead() {
-			continue
-		}
-		m.HeldBytes += v.store.Held()
-		if h := v.fsm.state.Load(); h.acquire() {
-			m.DiskBytes += h.DiskUsage()
-			h.release()
-		}
+		v.addMetrics(&m)
 	}
 	return m
+}
+
+func (v *voter) addMetrics(m *Metrics) {
+	if v.store == nil {
+		return
+	}
+	m.LogSyncs += v.store.Syncs()
+	m.LogBytes += v.store.Bytes()
+	if v.batch != nil {
+		m.Entries += v.batch.entries.Load()
+	}
+	if v.space.full.Load() {
+		m.FullVoters++
+	}
+	if v.fsm == nil || v.isDead() {
+		return
+	}
+	m.HeldBytes += v.store.Held()
+	if h := v.fsm.state.Load(); h.acquire() {
+		m.DiskBytes += h.DiskUsage()
+		h.release()
+	}
 }
 
 func (l *Local) proposals() (n uint64) {

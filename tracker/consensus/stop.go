@@ -65,7 +65,7 @@ func (l *Local) Close() error {
 	l.mu.Unlock()
 	l.lead.Store(nil)
 	l.readOnly.Store(nil)
-	l.saveAll()
+	saveAll(l.voters())
 	l.cancel()
 	l.changed()
 	l.admin.Lock() // a change of membership gives up
@@ -89,9 +89,9 @@ func (l *Local) Close() error {
 }
 
 // saveAll takes a last snapshot of each voter that has much to replay.
-func (l *Local) saveAll() {
+func saveAll(voters []*voter) {
 	var wg sync.WaitGroup
-	for _, v := range l.voters() {
+	for _, v := range voters {
 		if v.raft != nil && !v.isDead() && v.unsaved.Load() > 256<<10 {
 			wg.Go(func() { _ = v.wait(v.raft.Snapshot()) })
 		}
@@ -101,28 +101,5 @@ func (l *Local) saveAll() {
 	select {
 	case <-done:
 	case <-time.After(closeFlush):
-	}
-}
-
-// snapLoop takes a snapshot whenever enough log was written.
-func (l *Local) snapLoop(v *voter) {
-	for {
-		select {
-		case <-v.snapDue:
-		case <-v.dead:
-			return
-		}
-		saved := v.unsaved.Load()
-		err := v.wait(v.raft.Snapshot())
-		switch {
-		case err == nil:
-			v.unsaved.Add(-saved)
-			l.stats.snapshots.Add(1)
-		case v.isDead():
-			return
-		default:
-			// The next append asks again.
-			v.log.Debug().Err(err).Msg("no snapshot now")
-		}
 	}
 }

@@ -149,10 +149,16 @@ func readName(r io.Reader) (string, error) {
 	if _, err := io.ReadFull(r, name); err != nil {
 		return "", errors.Join(errStream, err)
 	}
-	if s := string(name); len(s) > 255 || strings.ContainsAny(s, "/\\\x00") || s == "." || s == ".." {
-		return "", fmt.Errorf("%w: name %q", errStream, s)
+	return string(name), checkName(string(name))
+}
+
+// checkName refuses names that are not a file's of a directory. An empty one
+// ends a stream.
+func checkName(s string) error {
+	if len(s) > 255 || strings.ContainsAny(s, "/\\\x00") || s == "." || s == ".." {
+		return fmt.Errorf("%w: name %q", errStream, s)
 	}
-	return string(name), nil
+	return nil
 }
 
 func receiveFile(r io.Reader, fs vfs.FS, path string) (err error) {

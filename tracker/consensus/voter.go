@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/rs/zerolog"
 
+	"holdfast/internal/clock"
 	"holdfast/tracker/consensus/raftlog"
 	"holdfast/tracker/kv"
 )
@@ -37,10 +38,11 @@ type voter struct {
 	guard    *guard
 	fsm      *fsm
 	snaps    *snapshots
-	trans    *raft.InmemTransport
+	trans    *raft.InmemTransport // in one process, else nil
 	raft     *raft.Raft
 	batch    *batcher
 
+	clk     clock.Clock
 	notify  chan bool
 	snapDue chan struct{}
 	unsaved atomic.Uint64 // bytes of log since the last snapshot
@@ -64,7 +66,7 @@ type voter struct {
 
 // parts is what voters of one group share.
 type parts struct {
-	cfg   *LocalConfig
+	cfg   settings
 	cache *kv.Cache
 	keep  uint64
 	ring  int
@@ -72,7 +74,7 @@ type parts struct {
 
 func newVoter(v Voter, m Machine, p *parts, onFail func(*voter, error)) *voter {
 	w := &voter{
-		Voter: v, machine: m, onFail: onFail,
+		Voter: v, machine: m, onFail: onFail, clk: p.cfg.Clock,
 		log:     p.cfg.Logger.With().Str("voter", v.ID).Logger(),
 		notify:  make(chan bool, 64),
 		snapDue: make(chan struct{}, 1),
@@ -106,7 +108,7 @@ func (v *voter) openLog(p *parts, create bool) (err error) {
 		return errEmpty
 	}
 	opts := raftlog.Options{
-		Options:     kv.Options{CacheBytes: 1 << 20, MemTableBytes: 16 << 20, MaxOpenFiles: 100, Logger: v.log},
+		Options:     kv.Options{CacheBytes: 1 << 20, MemTableBytes: 8 << 20, MaxOpenFiles: 100, Logger: v.log},
 		KeepBytes:   p.keep,
 		RecentBytes: p.ring,
 	}
@@ -219,6 +221,7 @@ func (v *voter) replay(index uint64) error {
 			if err := v.store.GetLog(i, l); err != nil {
 				return fmt.Errorf("entry %d: %w", i, err)
 			}
+			v.unsaved.Add(uint64(len(l.Data)))
 			logs = append(logs, l)
 		}
 		for _, r := range v.fsm.ApplyBatch(logs) {
@@ -237,7 +240,7 @@ func (v *voter) sweep() {
 		return
 	}
 	for _, n := range names {
-		if n != v.id.State && (strings.HasPrefix(n, "state") || strings.HasPrefix(n, "checkpoint-")) {
+		if n != v.id.State && (strings.HasPrefix(n, "state") || strings.HasPrefix(n, "checkpoint-") || n == seedDir) {
 			if err := v.FS.RemoveAll(v.path(n)); err != nil {
 				v.log.Warn().Err(err).Str("name", n).Msg("cannot remove an old state")
 			}
@@ -277,8 +280,14 @@ func (v *voter) install(p *parts) error {
 	return nil
 }
 
+// startLocal runs Raft on a transport within this process.
+func (v *voter) startLocal(p *parts) error {
+	_, v.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(v.server), p.cfg.HeartbeatTimeout)
+	return v.start(p, v.trans)
+}
+
 // start runs Raft. It returns once Raft has read the log.
-func (v *voter) start(p *parts) error {
+func (v *voter) start(p *parts, trans raft.Transport) error {
 	hb := p.cfg.HeartbeatTimeout
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(v.server)
@@ -291,7 +300,6 @@ func (v *voter) start(p *parts) error {
 	conf.ShutdownOnRemove, conf.NoLegacyTelemetry = false, true
 	conf.NotifyCh = v.notify
 	conf.Logger = raftLogger(v.log)
-	_, v.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(v.server), hb)
 	type result struct {
 		r   *raft.Raft
 		err error
@@ -306,7 +314,7 @@ func (v *voter) start(p *parts) error {
 			}
 			ch <- result{nil, errors.Join(errStopped, v.cause())}
 		}()
-		r, err := raft.NewRaft(conf, v.fsm, v.guard, v.guard, v.snaps, v.trans)
+		r, err := raft.NewRaft(conf, v.fsm, v.guard, v.guard, v.snaps, trans)
 		ch <- result{r, err}
 	}()
 	res := <-ch

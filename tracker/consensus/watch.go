@@ -28,19 +28,14 @@ func (l *Local) watch() {
 }
 
 func (l *Local) checkVoter(v *voter, now time.Time) {
-	d := max(hanging(v.guard.since.Load(), now), hanging(v.fsm.since.Load(), now))
-	switch {
-	case d > l.cfg.DeadWrite:
-		v.fail(errHanging)
-	case d > l.cfg.SlowWrite && v.suspended.CompareAndSwap(false, true):
-		v.log.Warn().Dur("dur", d).Msg("disk of a copy hangs; it steps aside")
+	switch v.checkWrites(&l.parts.cfg, now) {
+	case stepsAside:
 		l.stats.suspended.Add(1)
 		l.lead.CompareAndSwap(v, nil)
 		v.interrupt()
 		l.disconnect(v)
 		l.kick()
-	case d <= l.cfg.SlowWrite && v.suspended.CompareAndSwap(true, false):
-		v.log.Warn().Msg("disk of a copy answers again; it comes back")
+	case comesBack:
 		l.connect(v)
 		select {
 		case v.notify <- true: // it may lead still
@@ -48,6 +43,32 @@ func (l *Local) checkVoter(v *voter, now time.Time) {
 		}
 		l.kick()
 	}
+}
+
+// watchEvent is what the watchdog found.
+type watchEvent int
+
+const (
+	nothingNew watchEvent = iota
+	stepsAside            // the disk began to hang
+	comesBack             // it answers again
+)
+
+// checkWrites looks at the running writes of log and state. A voter whose disk
+// hangs for too long is ended by it.
+func (v *voter) checkWrites(cfg *settings, now time.Time) watchEvent {
+	d := max(hanging(v.guard.since.Load(), now), hanging(v.fsm.since.Load(), now))
+	switch {
+	case d > cfg.DeadWrite:
+		v.fail(errHanging)
+	case d > cfg.SlowWrite && v.suspended.CompareAndSwap(false, true):
+		v.log.Warn().Dur("dur", d).Msg("disk of a copy hangs; it steps aside")
+		return stepsAside
+	case d <= cfg.SlowWrite && v.suspended.CompareAndSwap(true, false):
+		v.log.Warn().Msg("disk of a copy answers again; it comes back")
+		return comesBack
+	}
+	return nothingNew
 }
 
 func hanging(since int64, now time.Time) time.Duration {

@@ -5,7 +5,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
+
+	"holdfast/internal/compaction"
 )
 
 // formatVersion is the pinned on-disk format of every store. Pebble raises it
@@ -62,7 +65,7 @@ type Options struct {
 	OnFailure func(error)
 }
 
-func (o Options) pebble(s *Store) *pebble.Options {
+func (o Options) pebble(fs vfs.FS) *pebble.Options {
 	or := func(v, def int64) int64 {
 		if v > 0 {
 			return v
@@ -72,7 +75,7 @@ func (o Options) pebble(s *Store) *pebble.Options {
 	memTable := or(int64(o.MemTableBytes), defaultMemTable)
 	compactions := int(or(int64(o.Compactions), 1))
 	p := &pebble.Options{
-		FS:                          s.fs,
+		FS:                          fs,
 		Cache:                       o.Cache,
 		CacheSize:                   or(o.CacheBytes, defaultCache) + usualMemTables*memTable,
 		MemTableSize:                uint64(memTable),
@@ -90,12 +93,8 @@ func (o Options) pebble(s *Store) *pebble.Options {
 		FormatMajorVersion:          formatVersion,
 		Comparer:                    pebble.DefaultComparer,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
-		Logger:                      engineLogger{s},
-		// Rot that a read meets is that read's error; by default Pebble would
-		// call Fatalf, and the reader's goroutine would end without a word.
-		EventListener: &pebble.EventListener{BackgroundError: s.backgroundError,
-			DataCorruption: func(i pebble.DataCorruptionInfo) { _ = s.fail(i.Details) }},
 	}
+	p.Experimental.CompactionScheduler = compaction.New()
 	compression := block.FastestCompression
 	if o.NoCompression {
 		compression = block.NoCompression

@@ -10,8 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/rs/zerolog"
 
+	"holdfast/internal/engine"
 	hfs "holdfast/internal/vfs"
 )
 
@@ -26,33 +26,43 @@ var ErrClosed = errors.New("kv: store is closed")
 // write answers that error, and reads are best effort. Pebble itself would
 // end the process; here the owner decides (see Options.OnFailure).
 type Store struct {
-	fs        vfs.FS
-	dir       string
-	db        *pebble.DB
-	wal       bool
-	log       zerolog.Logger
-	onFailure func(error)
-
-	failure atomic.Pointer[error]
-	failed  chan struct{}
-	once    sync.Once
-	closed  atomic.Bool
-	txns    sync.Pool
+	dir    string
+	guard  *engine.Guard
+	db     *pebble.DB
+	wal    bool
+	closed atomic.Bool
+	txns   sync.Pool
 }
 
 // Open opens the store in dir, making it unless opts.MustExist. The parent
 // directory must exist durably; dir itself is locked against other owners.
 func Open(fs vfs.FS, dir string, opts Options) (s *Store, err error) {
-	s = &Store{fs: hfs.Ordered(fs), dir: dir, wal: opts.WAL, log: opts.Logger, onFailure: opts.OnFailure, failed: make(chan struct{})}
-	err = s.guard(func() (err error) {
-		s.db, err = pebble.Open(dir, opts.pebble(s))
-		return err
-	})
+	s = &Store{dir: dir, wal: opts.WAL}
+	s.guard, s.db, err = engine.Open(dir, opts.pebble(fs), engine.Config{
+		Name: "kv: store " + dir, Logger: opts.Logger, OnFailure: opts.OnFailure, Transient: hfs.NoDescriptors})
 	if err != nil {
-		return nil, fmt.Errorf("kv: open %s: %w", dir, err)
+		return nil, err
 	}
 	s.txns.New = func() any { return &Tx{s: s, over: make(map[string]entry, 64)} }
 	return s, nil
+}
+
+// Err returns the error that ended the store, nil while it is well.
+func (s *Store) Err() error { return s.guard.Err() }
+
+// Failed is closed once the store has ended by an error.
+func (s *Store) Failed() <-chan struct{} { return s.guard.Failed() }
+
+// fail ends the store with err and returns the error that ended it first.
+func (s *Store) fail(err error) error { return s.guard.Fail(err) }
+
+// failRead ends the store with an error of a read, unless that says nothing of
+// the store.
+func (s *Store) failRead(err error) error {
+	if hfs.NoDescriptors(err) {
+		return fmt.Errorf("kv: store %s: %w", s.dir, err)
+	}
+	return s.fail(err)
 }
 
 // Dir returns the directory the store was opened in.
@@ -69,11 +79,11 @@ func (s *Store) get(r pebble.Reader, key, buf []byte) (val []byte, ok bool, err 
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, s.fail(err)
+		return nil, false, s.failRead(err)
 	}
 	val = append(buf[:0], v...)
 	if err := closer.Close(); err != nil {
-		return nil, false, s.fail(err)
+		return nil, false, s.failRead(err)
 	}
 	return val, true, nil
 }
@@ -84,7 +94,7 @@ func (s *Store) Iter(lower, upper []byte) (Iterator, error) { return s.iter(s.db
 func (s *Store) iter(r pebble.Reader, lower, upper []byte) (Iterator, error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return nil, s.fail(err)
+		return nil, s.failRead(err)
 	}
 	return &iterator{Iterator: it, s: s}, nil
 }
@@ -93,13 +103,13 @@ func (s *Store) iter(r pebble.Reader, lower, upper []byte) (Iterator, error) {
 func (s *Store) LastKey(lower, upper []byte) (key []byte, ok bool, err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return nil, false, s.fail(err)
+		return nil, false, s.failRead(err)
 	}
 	if ok = it.Last(); ok {
 		key = bytes.Clone(it.Key())
 	}
 	if err := it.Close(); err != nil {
-		return nil, false, s.fail(err)
+		return nil, false, s.failRead(err)
 	}
 	return key, ok, nil
 }
@@ -111,7 +121,7 @@ type iterator struct {
 
 func (it *iterator) Close() error {
 	if err := it.Iterator.Close(); err != nil {
-		return it.s.fail(err)
+		return it.s.failRead(err)
 	}
 	return nil
 }
@@ -133,28 +143,14 @@ func (n *Snapshot) Get(key, buf []byte) ([]byte, bool, error) { return n.s.get(n
 func (n *Snapshot) Iter(lower, upper []byte) (Iterator, error) { return n.s.iter(n.snap, lower, upper) }
 
 // Close releases the snapshot.
-func (n *Snapshot) Close() error { return n.snap.Close() }
+func (n *Snapshot) Close() error { return n.s.guard.Do(n.snap.Close) }
 
 // Flush makes durable everything committed before the call.
 func (s *Store) Flush() error {
-	if err := s.Err(); err != nil {
-		return err
-	}
-	var done <-chan struct{}
-	err := s.guard(func() (err error) {
-		done, err = s.db.AsyncFlush()
-		return err
-	})
-	if err != nil {
+	if err := s.guard.Flush(); err != nil {
 		return s.fail(err)
 	}
-	// A flush that fails is tried again by the engine for ever, and reported.
-	select {
-	case <-done:
-		return nil
-	case <-s.failed:
-		return s.Err()
-	}
+	return nil
 }
 
 // Checkpoint flushes, then makes dir, which must not exist on the store's
@@ -164,7 +160,7 @@ func (s *Store) Checkpoint(dir string) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	if err := s.guard(func() error { return s.db.Checkpoint(dir) }); err != nil {
+	if err := s.guard.Do(func() error { return s.db.Checkpoint(dir) }); err != nil {
 		return fmt.Errorf("kv: checkpoint %s: %w", dir, err)
 	}
 	return nil
@@ -172,7 +168,7 @@ func (s *Store) Checkpoint(dir string) error {
 
 // Compact rewrites [lower, upper) so that deleted rows give their space back.
 func (s *Store) Compact(ctx context.Context, lower, upper []byte) error {
-	return s.guard(func() error { return s.db.Compact(ctx, lower, upper, false) })
+	return s.guard.Do(func() error { return s.db.Compact(ctx, lower, upper, false) })
 }
 
 // Metrics is what a store tells of itself; sizes are in bytes.
@@ -187,9 +183,13 @@ type Metrics struct {
 	Compactions    int64
 }
 
-// Metrics returns the store's figures. It takes tens of microseconds.
+// Metrics returns the store's figures, none of a store that has ended. It
+// takes tens of microseconds.
 func (s *Store) Metrics() Metrics {
-	m := s.db.Metrics()
+	m, ok := s.metrics()
+	if !ok {
+		return Metrics{}
+	}
 	return Metrics{
 		DiskBytes:      m.DiskSpaceUsage(),
 		MemTableBytes:  m.MemTable.Size,
@@ -202,8 +202,24 @@ func (s *Store) Metrics() Metrics {
 	}
 }
 
-// DiskUsage returns the bytes the store takes on its file system.
-func (s *Store) DiskUsage() uint64 { return s.db.Metrics().DiskSpaceUsage() }
+// DiskUsage returns the bytes the store takes on its file system; 0 of a store
+// that has ended.
+func (s *Store) DiskUsage() uint64 {
+	m, ok := s.metrics()
+	if !ok {
+		return 0
+	}
+	return m.DiskSpaceUsage()
+}
+
+// metrics asks the engine, which may hold its locks for ever once it failed.
+func (s *Store) metrics() (*pebble.Metrics, bool) {
+	got := make(chan *pebble.Metrics, 1)
+	if s.guard.Do(func() error { got <- s.db.Metrics(); return nil }) != nil {
+		return nil, false
+	}
+	return <-got, true
+}
 
 // Close releases the store. It flushes nothing: without a WAL, what was not
 // flushed is gone. A store that failed may not be able to release its lock.
@@ -212,10 +228,5 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	if s.Err() == nil {
-		return s.guard(s.db.Close)
-	}
-	// The engine may hold locks for ever after a failure, so nobody waits.
-	go func() { _ = s.guard(s.db.Close) }()
-	return nil
+	return s.guard.Close()
 }

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -225,5 +228,51 @@ func TestRot(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Log(err)
+	}
+}
+
+// TestNoDescriptors answers reads with an error while no table can be opened,
+// and goes on when one can.
+func TestNoDescriptors(t *testing.T) {
+	t.Parallel()
+	var broken atomic.Bool
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, ".sst") {
+			return &os.PathError{Op: "open", Path: op.Path, Err: syscall.EMFILE}
+		}
+		return nil
+	}))
+	s := open(t, fs, Options{})
+	set(t, s, true, "a", "1")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	broken.Store(true) // before the engine has opened the table for its statistics
+	s = open(t, fs, Options{})
+	defer s.Close()
+	if _, _, err := s.Get([]byte("a"), nil); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("get: %v", err)
+	}
+	it, err := s.Iter([]byte("a"), []byte("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	it.First()
+	if err := it.Close(); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("iterator: %v", err)
+	}
+	broken.Store(false)
+	for deadline := time.Now().Add(time.Minute); ; { // the engine may be about to fail at it once more
+		v, _, err := s.Get([]byte("a"), nil)
+		if string(v) == "1" {
+			break
+		}
+		if !errors.Is(err, syscall.EMFILE) || time.Now().After(deadline) {
+			t.Fatalf("%q, %v", v, err)
+		}
+	}
+	set(t, s, true, "b", "2")
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
 	}
 }

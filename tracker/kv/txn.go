@@ -150,23 +150,16 @@ func (t *Tx) Close() {
 }
 
 // apply commits b.
-func (s *Store) apply(b *pebble.Batch, sync bool) (err error) {
-	if err := s.Err(); err != nil {
-		return err
+func (s *Store) apply(b *pebble.Batch, sync bool) error {
+	how := pebble.NoSync
+	if sync && s.wal {
+		how = pebble.Sync
 	}
-	if err := s.commit(b, sync && s.wal); err != nil {
+	if err := s.guard.Do(func() error { return b.Commit(how) }); err != nil {
 		return s.fail(err)
 	}
 	if sync && !s.wal {
 		return s.Flush()
 	}
 	return nil
-}
-
-func (s *Store) commit(b *pebble.Batch, sync bool) (err error) {
-	defer s.rescue(&err)
-	if sync {
-		return b.Commit(pebble.Sync)
-	}
-	return b.Commit(pebble.NoSync)
 }

@@ -86,7 +86,7 @@ func (p *Plan) group(in []int, r *Request, full bool, rng *random) *group {
 			continue
 		}
 		fit = append(fit, i)
-		total += max(g.free, 1)
+		total += g.weight
 	}
 	switch {
 	case len(fit) == 0:
@@ -99,7 +99,7 @@ func (p *Plan) group(in []int, r *Request, full bool, rng *random) *group {
 	draw := func() *group {
 		at := rng.below(total)
 		for _, i := range fit {
-			w := max(p.groups[i].free, 1)
+			w := p.groups[i].weight
 			if at < w {
 				return &p.groups[i]
 			}

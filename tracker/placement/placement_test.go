@@ -83,7 +83,7 @@ func TestFill(t *testing.T) {
 		low, high = min(low, f), max(high, f)
 	}
 	t.Logf("fill %.3f to %.3f", low, high)
-	if high-low > 0.2 {
+	if high-low > 0.15 {
 		t.Errorf("skew %.3f to %.3f", low, high)
 	}
 }

@@ -25,7 +25,9 @@ type group struct {
 	tracker.Group
 	cands  []candidate
 	active int    // candidates that are not suspect
-	free   uint64 // weight of the active ones, normalised by the scheme
+	free   uint64 // MiB of the active ones, normalised by the scheme
+	empty  uint64 // free 256ths of their disks
+	weight uint64 // chance to be drawn among the groups of its class, see weigh
 	busy   uint64 // mean of the active ones
 	counts [3]int // number of zones, racks and hosts
 }
@@ -83,6 +85,9 @@ func Prepare(m *tracker.Map) *Plan {
 		}
 		p.groups[i].finish()
 	}
+	for _, in := range p.classes {
+		p.weigh(in)
+	}
 	p.scratch.New = func() any { return new(scratch) }
 	return p
 }
@@ -129,7 +134,7 @@ func (g *group) add(n *tracker.Node, m *member) {
 // would fill small disks first, since a blob takes many nodes of few and a
 // node at most once.
 func (g *group) finish() {
-	var sum, known, load uint64
+	var sum, known, load, empty uint64
 	emptiest := uint64(1)
 	for i := range g.cands {
 		if c := &g.cands[i]; !c.unknown {
@@ -149,6 +154,7 @@ func (g *group) finish() {
 			g.active++
 			g.free += c.weight
 			load += c.busy
+			empty += c.empty
 		}
 		if r := c.empty * 256 / emptiest; !c.unknown {
 			for range 3 {
@@ -159,9 +165,46 @@ func (g *group) finish() {
 			c.weight <<= 8
 		}
 	}
+	g.level()
 	if g.active > 0 {
+		g.empty = empty / uint64(g.active)
 		g.free = max(g.free*uint64(g.Scheme.Data)/uint64(max(g.Scheme.Width(), 1)), 1)
 		g.busy = load / uint64(g.active)
+	}
+}
+
+// weigh makes the weights of the groups of a class as finish makes those of
+// nodes, with a gentler power: a group takes a blob whole.
+func (p *Plan) weigh(in []int) {
+	emptiest := uint64(1)
+	for _, i := range in {
+		emptiest = max(emptiest, p.groups[i].empty)
+	}
+	for _, i := range in {
+		g := &p.groups[i]
+		r := g.empty * 256 / emptiest
+		for range 2 {
+			r = r * r >> 8
+		}
+		g.weight = max(g.free, 1) * max(r, 1)
+	}
+}
+
+// mostShare is how much more than the others' mean a node may be drawn: one
+// that joins empty fills up, and does not take all writes meanwhile.
+const mostShare = 3
+
+// level bounds each weight by mostShare times the mean of the others.
+func (g *group) level() {
+	var sum uint64
+	for i := range g.cands {
+		sum += g.cands[i].weight
+	}
+	if n := uint64(len(g.cands)); n > 1 {
+		for i := range g.cands {
+			c := &g.cands[i]
+			c.weight = max(min(c.weight, mostShare*(sum-c.weight)/(n-1)), 1)
+		}
 	}
 }
 

@@ -26,11 +26,18 @@ type Catalog struct {
 	log   consensus.Log
 	clk   clock.Clock
 	floor atomic.Int64 // destructive time as last seen, where the clock is behind it, ms
+	once  bool         // who asks looks for the leader himself
 }
 
 // NewCatalog returns the catalog of one Raft group.
 func NewCatalog(log consensus.Log, clk clock.Clock) *Catalog {
 	return &Catalog{log: log, clk: clk}
+}
+
+// NewReplicated is NewCatalog for one voter of several: where this process
+// does not lead, callers are told tracker.ErrNotLeader at once, and ask there.
+func NewReplicated(log consensus.Log, clk clock.Clock) *Catalog {
+	return &Catalog{log: log, clk: clk, once: true}
 }
 
 const (
@@ -58,7 +65,9 @@ func newRequestID() (id tracker.RequestID) {
 // Do proposes a command until it is answered or m.NotAfter has passed by this
 // process's clock, and returns what the catalog says of it; a refusal is the
 // error. growth is as in consensus.Log. tracker.ErrUncertain if it may have
-// taken effect, tracker.ErrUnavailable if it has not.
+// taken effect, or be about to, tracker.ErrUnavailable if it has not. A refusal
+// is joined with tracker.ErrUncertain where an earlier attempt may yet be
+// applied, and is final without.
 func (c *Catalog) Do(ctx context.Context, m tracker.Mutation, cmd catalog.Command, growth bool) (any, error) {
 	if m.RequestID == (tracker.RequestID{}) {
 		m.RequestID = newRequestID()
@@ -97,7 +106,7 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, own, 
 				return r, nil
 			}
 			if !errors.Is(refusal, tracker.ErrExpired) {
-				return nil, refusal
+				return nil, afterAll(uncertain, refusal)
 			}
 			// The catalog looks for an earlier attempt first, so none was applied.
 			if own && !uncertain {
@@ -115,9 +124,12 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, own, 
 			return nil, err // there is no majority, and nothing was proposed
 		case errors.Is(err, tracker.ErrNotLeader), errors.Is(err, tracker.ErrUnavailable):
 		default:
-			return nil, err
+			return nil, afterAll(uncertain, err)
 		}
 		if err != nil {
+			if c.once && errors.Is(err, tracker.ErrNotLeader) {
+				return nil, afterAll(uncertain, err)
+			}
 			if c.clk.Now().UnixMilli()+pause.Milliseconds() > notAfter {
 				return nil, gaveUp(uncertain, err)
 			}
@@ -131,6 +143,15 @@ func (c *Catalog) propose(ctx context.Context, cmd []byte, notAfter int64, own, 
 		at, until := c.stamp(notAfter)
 		catalog.Restamp(cmd, at, until)
 	}
+}
+
+// afterAll says of a refusal that an earlier attempt is not accounted for.
+// Whoever carries on only the first sentinel then carries the careful one.
+func afterAll(uncertain bool, refusal error) error {
+	if uncertain {
+		return fmt.Errorf("%w (last: %w)", tracker.ErrUncertain, refusal)
+	}
+	return refusal
 }
 
 func gaveUp(uncertain bool, err error) error {
@@ -185,7 +206,7 @@ func (c *Catalog) View(ctx context.Context, f func(kv.Reader) error) error {
 			defer release()
 			return f(r)
 		}
-		if !errors.Is(err, tracker.ErrNotLeader) && !errors.Is(err, tracker.ErrUnavailable) || c.clk.Now().After(deadline) {
+		if !errors.Is(err, tracker.ErrNotLeader) && !errors.Is(err, tracker.ErrUnavailable) || c.once || c.clk.Now().After(deadline) {
 			return err
 		}
 		if err := c.wait(ctx, pause); err != nil {

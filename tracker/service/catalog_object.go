@@ -86,7 +86,7 @@ func (c *Catalog) DeleteObjects(ctx context.Context, r *tracker.DeleteObjects) (
 			return nil, err
 		}
 		if !catalog.GoodVersion(e.Version) {
-			return nil, fmt.Errorf("%q: %w", e.Version, tracker.ErrNoSuchVersion)
+			return c.deleteGood(ctx, r)
 		}
 	}
 	m := r.Mutation
@@ -116,6 +116,32 @@ func (c *Catalog) DeleteObjects(ctx context.Context, r *tracker.DeleteObjects) (
 		}
 	}
 	wg.Wait()
+	return results, nil
+}
+
+// deleteGood deletes the entries of r whose version can be one; the others get
+// their error.
+func (c *Catalog) deleteGood(ctx context.Context, r *tracker.DeleteObjects) ([]tracker.DeleteResult, error) {
+	results := make([]tracker.DeleteResult, len(r.Entries))
+	good := &tracker.DeleteObjects{Mutation: r.Mutation, Bucket: r.Bucket}
+	var index []int
+	for i, e := range r.Entries {
+		if !catalog.GoodVersion(e.Version) {
+			results[i].Err = fmt.Errorf("%.100q: %w", e.Version, tracker.ErrNoSuchVersion)
+			continue
+		}
+		good.Entries, index = append(good.Entries, e), append(index, i)
+	}
+	if len(index) == 0 {
+		return results, nil
+	}
+	done, err := c.DeleteObjects(ctx, good)
+	if err != nil {
+		return nil, err
+	}
+	for j, i := range index {
+		results[i] = done[j]
+	}
 	return results, nil
 }
 

@@ -42,7 +42,10 @@ func (c *Catalog) AddGroup(ctx context.Context, g tracker.Group) (tracker.Group,
 
 // AddNode implements Registry.
 func (c *Catalog) AddNode(ctx context.Context, n tracker.Node) (tracker.Node, error) {
-	n.State, n.Epoch = tracker.NodeActive, 1
+	if n.State != tracker.NodeJoining {
+		n.State = tracker.NodeActive
+	}
+	n.Epoch = 1
 	res, err := c.Do(ctx, tracker.Mutation{}, catalog.AddNode{Node: &n}, false)
 	if err != nil {
 		return tracker.Node{}, err

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/erasure"
 	"holdfast/internal/clock"
+	"holdfast/internal/fault"
 	"holdfast/storage"
 	"holdfast/tracker"
 	"holdfast/tracker/catalog"
@@ -270,6 +271,40 @@ func TestGivesUp(t *testing.T) {
 	cancel()
 	if _, err := c.PutObject(ctx, small(b, "k", "v")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// A refusal is final only where no earlier attempt may be on its way.
+func TestRefusalAfterUncertain(t *testing.T) {
+	t.Parallel()
+	c, l := newCatalog(t)
+	b := mustBucket(t, c, "bucket")
+	if _, err := c.PutObject(t.Context(), small(b, "k", "v")); err != nil {
+		t.Fatal(err)
+	}
+	for _, lost := range []error{nil, tracker.ErrNotLeader, tracker.ErrUncertain} {
+		for _, want := range []error{tracker.ErrPrecondition, tracker.ErrCatalogFull} {
+			tries := 0
+			l.Before = func([]byte) error {
+				if tries++; tries == 1 && lost != nil {
+					return lost
+				}
+				if want == tracker.ErrCatalogFull {
+					return want
+				}
+				return nil
+			}
+			r := small(b, "k", "w")
+			r.IfNoneMatch = []string{"*"}
+			_, err := c.PutObject(t.Context(), r)
+			kind := fault.KindOf(want)
+			if lost == tracker.ErrUncertain {
+				kind = fault.Unavailable
+			}
+			if !errors.Is(err, want) || errors.Is(err, tracker.ErrUncertain) != (lost == tracker.ErrUncertain) || fault.KindOf(err) != kind {
+				t.Errorf("after %v: %v, want %v", lost, err, want)
+			}
+		}
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 
 // fakeRows is a Registry in memory.
 type fakeRows struct {
-	mu struct {
+	reading func() // called by reads, if set
+	mu      struct {
 		sync.Mutex
 		c      Cluster
 		writes int
@@ -26,6 +27,9 @@ type fakeRows struct {
 }
 
 func (f *fakeRows) Cluster(context.Context) (*Cluster, error) {
+	if f.reading != nil {
+		f.reading()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.mu.c
@@ -53,7 +57,10 @@ func (f *fakeRows) AddNode(_ context.Context, n tracker.Node) (tracker.Node, err
 	defer f.mu.Unlock()
 	f.mu.writes++
 	f.mu.nodes++
-	n.ID, n.Epoch, n.State = f.mu.nodes, 1, tracker.NodeActive
+	n.ID, n.Epoch = f.mu.nodes, 1
+	if n.State != tracker.NodeJoining {
+		n.State = tracker.NodeActive
+	}
 	f.mu.c.Nodes = append(f.mu.c.Nodes, n)
 	return n, nil
 }
@@ -168,10 +175,18 @@ next:
 		if n.State == tracker.NodeGone {
 			continue
 		}
-		if err := r.Heartbeat(t.Context(), storage.Status{Node: n.ID, Total: 1 << 40, Free: 1 << 39}); err != nil {
-			t.Fatal(err)
-		}
+		r.tell(t, storage.Status{Node: n.ID, Total: 1 << 40, Free: 1 << 39})
 	}
+}
+
+// tell sends a heartbeat of one node and returns why it was refused.
+func (r *rig) tell(t *testing.T, s storage.Status) string {
+	t.Helper()
+	a, err := r.Beat(t.Context(), &tracker.Beat{Nodes: []storage.Status{s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Nodes[0].Refused
 }
 
 func (r *rig) states(t *testing.T) (out []tracker.NodeState) {

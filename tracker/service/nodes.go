@@ -16,9 +16,11 @@ type health struct {
 	heard    time.Time // last heartbeat, or when this process began to wait for one
 	load     tracker.Load
 	readOnly bool
-	failing  string // why the node takes neither reads nor writes for sure
-	note     string // what it says of itself, told once
-	fresh    bool   // heard since the map was last published
+	failing  string   // why the node takes neither reads nor writes for sure
+	frozen   bool     // it deletes nothing until a person has confirmed
+	note     string   // what it says of itself, told once
+	fresh    bool     // heard since the map was last published
+	boot     [16]byte // of the process that serves the node, zero where it was asked and did not say
 }
 
 // RegisterGroup implements tracker.Administration.
@@ -151,20 +153,56 @@ func drainable(m *tracker.Map, n *tracker.Node) error {
 	return nil
 }
 
-// Heartbeat implements tracker.Administration. It touches memory only; what
-// it means for the node's state is judged in the next beat.
-func (s *Service) Heartbeat(ctx context.Context, hb storage.Status) error {
+// Beat implements tracker.Administration. It touches memory only, but for a
+// process that has another address than its nodes' rows say.
+func (s *Service) Beat(ctx context.Context, b *tracker.Beat) (*tracker.BeatAnswer, error) {
 	st, err := s.current(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if n := st.m.Node(hb.Node); n == nil || n.State == tracker.NodeGone {
-		return fmt.Errorf("heartbeat of node %d: %w", hb.Node, tracker.ErrNoSuchNode)
+	if b.Cluster != "" && b.Cluster != st.m.Cluster {
+		return nil, fmt.Errorf("storage process at %s is of cluster %s, this is %s: %w", b.Addr, b.Cluster, st.m.Cluster, tracker.ErrForeign)
 	}
+	out := &tracker.BeatAnswer{Cluster: st.m.Cluster, Incarnation: st.rows.Incarnation, Now: s.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, hb := range b.Nodes {
+		n, err := s.beatOf(ctx, b, hb)
+		if err != nil {
+			return nil, err
+		}
+		out.Nodes = append(out.Nodes, n)
+	}
+	out.MapVersion = s.state.Load().m.Version
+	return out, nil
+}
+
+// beatOf takes one node's part of a heartbeat. s.mu is held.
+func (s *Service) beatOf(ctx context.Context, b *tracker.Beat, hb storage.Status) (tracker.BeatNode, error) {
+	m := s.state.Load().m
+	n := m.Node(hb.Node)
+	out := tracker.BeatNode{ID: hb.Node}
+	switch {
+	case n == nil:
+		out.Refused = "the catalog does not know this node"
+		return out, nil
+	case n.State == tracker.NodeGone:
+		out.State, out.Refused = n.State, "this node was replaced or forgotten; empty its directory to use it again"
+		return out, nil
+	}
+	now := s.clk.Now()
+	if h := s.mu.health[hb.Node]; h != nil && h.boot != b.Boot && h.boot != ([16]byte{}) && now.Sub(h.heard) < s.cfg.SuspectAfter && n.Addr != b.Addr {
+		out.State, out.Refused = n.State, "another process serves this node at "+n.Addr+"; is the directory a copy?"
+		return out, nil
+	}
+	row, err := s.readdress(ctx, m, tracker.Node{ID: hb.Node, Addr: b.Addr, Domain: b.Domain})
+	if err != nil {
+		return out, err
+	}
 	s.heard(hb)
-	return nil
+	s.mu.health[hb.Node].boot = b.Boot
+	out.Epoch, out.State = row.Epoch, row.State
+	return out, nil
 }
 
 // heard notes a heartbeat. s.mu is held.
@@ -176,8 +214,9 @@ func (s *Service) heard(hb storage.Status) {
 	}
 	now := s.clk.Now()
 	h.load = tracker.Load{Total: hb.Total, Free: hb.Free, Used: hb.Used, InFlight: hb.InFlight,
-		LatencyMicros: hb.LatencyMicros, Errors: hb.Bad + hb.ReadErrors, At: now.UnixMilli()}
-	h.heard, h.readOnly, h.failing, h.fresh = now, hb.ReadOnly, "", true
+		LatencyMicros: hb.LatencyMicros, Errors: hb.Bad + hb.ReadErrors, At: now.UnixMilli(), Err: hb.Err,
+		Sent: hb.SentBytes, Received: hb.ReceivedBytes}
+	h.heard, h.readOnly, h.failing, h.frozen, h.fresh = now, hb.ReadOnly, "", hb.Frozen, true
 	if hb.Err != "" && !hb.ReadOnly {
 		h.failing = hb.Err
 	}
@@ -284,25 +323,4 @@ func (s *Service) judge(state tracker.NodeState, h *health, now time.Time) track
 		return tracker.NodeSuspect
 	}
 	return tracker.NodeActive
-}
-
-// Status implements tracker.Administration.
-func (s *Service) Status(ctx context.Context) (*tracker.Status, error) {
-	st, err := s.known(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.rows.Cluster(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
-	}
-	out := &tracker.Status{Map: st.m, Fence: c.Fence, Incarnation: c.Incarnation, Queues: map[string]tracker.Queue{}, BlobsBelow: -1}
-	if f := s.progress.Load(); f != nil {
-		p := (*f)()
-		out.Queues, out.BlobsBelow = p.Queues, p.Below
-	}
-	if f := s.voters.Load(); f != nil {
-		out.Leader, out.Voters = (*f)()
-	}
-	return out, nil
 }

@@ -14,7 +14,7 @@ import (
 // Place implements tracker.Scheduler: a decision in memory, with no round of
 // the log and no write.
 func (s *Service) Place(ctx context.Context, r *tracker.PlaceRequest) (*tracker.Grant, error) {
-	st, err := s.current(ctx)
+	st, err := s.leading(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *Service) sign(t *storage.Ticket) {
 // A shard keeps in its header the expiry of the ticket that its writer was
 // given last; the commit must carry the least expiry among its shards.
 func (s *Service) Renew(ctx context.Context, t *storage.Ticket) (*storage.Ticket, error) {
-	st, err := s.current(ctx)
+	st, err := s.leading(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,13 @@ type Config struct {
 	// single machine, that its kernel's clock is synchronised. Nil is never.
 	ClockTrusted func() bool
 
+	// Replicated says that other processes hold copies of the catalog too:
+	// where this one does not lead it answers nothing from memory.
+	Replicated bool
+	// Levels returns the lowest feature level that all copies of the catalog
+	// know; nil where all of them are in this process.
+	Levels func(ctx context.Context) (uint64, error)
+
 	// InlineBudget bounds the bytes of small objects in the catalog; it is
 	// looked at with every beat. 0 is no bound.
 	InlineBudget int64
@@ -100,12 +107,6 @@ type Leadership interface {
 	LeaderEpoch() (uint64, bool)
 }
 
-// Progress is what the background workers tell Status.
-type Progress struct {
-	Queues map[string]tracker.Queue
-	Below  int64 // blobs under their target, -1 while they are being counted
-}
-
 // Service implements tracker.Catalog, tracker.Scheduler and
 // tracker.Administration. It is safe for concurrent use.
 type Service struct {
@@ -125,8 +126,7 @@ type Service struct {
 	clock  timekeeper
 	damage damageQueue
 
-	progress atomic.Pointer[func() Progress]
-	voters   atomic.Pointer[func() (leader string, voters []tracker.Voter)]
+	operations atomic.Pointer[Operations]
 
 	mu struct {
 		sync.Mutex // held over the registry's reads and writes of nodes and groups, so that maps are published in order
@@ -174,12 +174,6 @@ func (s *Service) Watch(f func(*tracker.Map)) {
 // LeaderEpoch tells whether this process leads, and in which term.
 func (s *Service) LeaderEpoch() (uint64, bool) { return s.lead.LeaderEpoch() }
 
-// SetProgress tells where Status asks how the workers are doing.
-func (s *Service) SetProgress(f func() Progress) { s.progress.Store(&f) }
-
-// SetVoters tells where Status asks for the catalog's copies.
-func (s *Service) SetVoters(f func() (leader string, voters []tracker.Voter)) { s.voters.Store(&f) }
-
 // current returns the state, reading it where this process has just begun to
 // lead. tracker.ErrNotLeader if it does not.
 func (s *Service) current(ctx context.Context) (*state, error) {
@@ -198,11 +192,25 @@ func (s *Service) current(ctx context.Context) (*state, error) {
 	return s.reload(ctx)
 }
 
+// leading is current that waits, where all copies of the catalog are in this
+// process, until one of them leads: an election takes milliseconds there, and
+// a request need not fail over it. Elsewhere another process may lead.
+func (s *Service) leading(ctx context.Context) (*state, error) {
+	st, err := s.current(ctx)
+	if fault.KindOf(err) != fault.NotLeader || s.cfg.Replicated {
+		return st, err
+	}
+	if _, rerr := s.rows.Cluster(ctx); rerr != nil { // a read waits for who leads
+		return nil, err
+	}
+	return s.current(ctx)
+}
+
 // known returns the state as last known. Where nobody leads and none is known
 // yet it is read: the last of two copies of a catalog still serves reads.
 func (s *Service) known(ctx context.Context) (*state, error) {
 	st, err := s.current(ctx)
-	if fault.KindOf(err) != fault.NotLeader {
+	if fault.KindOf(err) != fault.NotLeader || s.cfg.Replicated {
 		return st, err
 	}
 	if st := s.state.Load(); st != nil {
@@ -317,19 +325,28 @@ func (s *Service) look(ctx context.Context) error {
 	return errors.Join(err, s.watchHealth(ctx), s.watchInline(ctx))
 }
 
-// raiseLevel raises the catalog's feature level to this release's. All voters
-// are in this process, so all of them know it.
+// raiseLevel raises the catalog's feature level to what all its copies know.
 func (s *Service) raiseLevel(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	was := s.state.Load().rows.Level
 	if was >= catalog.Level {
 		return nil
 	}
-	if err := s.rows.RaiseLevel(ctx, catalog.Level); err != nil {
+	to := uint64(catalog.Level)
+	if s.cfg.Levels != nil {
+		lowest, err := s.cfg.Levels(ctx)
+		if err != nil {
+			return fmt.Errorf("ask for the feature levels of the trackers: %w", err)
+		}
+		if to = min(to, lowest); to <= was {
+			return nil
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.rows.RaiseLevel(ctx, to); err != nil {
 		return fmt.Errorf("raise the feature level: %w", err)
 	}
-	s.logger.Info().Uint64("from", was).Uint64("to", catalog.Level).Msg("feature level of the catalog was raised")
+	s.logger.Info().Uint64("from", was).Uint64("to", to).Msg("feature level of the catalog was raised")
 	_, err := s.reload(ctx)
 	return err
 }

@@ -59,6 +59,22 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// TestPlaceWaitsForAnElection asks for a place while no copy leads.
+func TestPlaceWaitsForAnElection(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3, "rep-3", nil)
+	r.lead.term.Store(0)
+	r.rows.reading = func() { r.lead.term.Store(7) }
+	g, err := r.Place(t.Context(), &tracker.PlaceRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.lead.term.Store(0)
+	if _, err := r.Renew(t.Context(), &g.Ticket); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, "rep-3", func(c *Config) { c.SignTickets, c.TicketKey = true, make([]byte, 32) })
@@ -153,12 +169,8 @@ func TestHealth(t *testing.T) {
 	}
 	want(act, act, down)
 	// What a node says of itself.
-	if err := r.Heartbeat(t.Context(), storage.Status{Node: 1, Free: 1, Err: "disk answers with errors"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Heartbeat(t.Context(), storage.Status{Node: 2, Free: 1, Err: "full", ReadOnly: true}); err != nil {
-		t.Fatal(err)
-	}
+	r.tell(t, storage.Status{Node: 1, Free: 1, Err: "disk answers with errors"})
+	r.tell(t, storage.Status{Node: 2, Free: 1, Err: "full", ReadOnly: true})
 	if err := r.beat(t.Context(), &raised); err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +252,8 @@ func TestStates(t *testing.T) {
 	if _, err := r.RegisterNode(ctx, tracker.Node{ID: 1, Group: 1}); !errors.Is(err, tracker.ErrNoSuchNode) {
 		t.Error("a node that is gone came back:", err)
 	}
-	if err := r.Heartbeat(ctx, storage.Status{Node: 1}); !errors.Is(err, tracker.ErrNoSuchNode) {
-		t.Error(err)
+	if r.tell(t, storage.Status{Node: 1}) == "" || r.tell(t, storage.Status{Node: 99}) == "" {
+		t.Error("a heartbeat of a node that is gone, or unknown, was taken")
 	}
 	n, err := r.RegisterNode(ctx, tracker.Node{Group: 1, Addr: "new"})
 	if err != nil || n.ID != 4 {

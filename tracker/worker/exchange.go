@@ -16,7 +16,8 @@ type verdict struct {
 	disown, revive []storage.ShardID
 	adopt          []storage.ShardInfo
 	missing        []storage.ShardID
-	bad            []storage.ShardID // placed here, and not of the blob's size
+	bad            []storage.ShardID   // placed here, and not of the blob's size
+	later          []storage.ShardInfo // not placed here, and the fence has not passed their tickets
 }
 
 // judge compares a node's shards, listed before the rows were read in one
@@ -39,12 +40,15 @@ func judge(node storage.NodeID, listed []storage.ShardInfo, rows map[storage.Blo
 				out.bad = append(out.bad, s.ID)
 			}
 		case s.Quarantined != 0:
+		case inMap && b.Shards[s.ID.Index] == (storage.Placement{Node: node, Gen: s.ID.Gen}):
+			// Of a dying blob: the garbage worker's, after the readers' grace. What
+			// the map does not place it does not know of.
 		case s.Expiry > v.Fence:
 			if inMap && !b.Dying && b.Shards[s.ID.Index] == (storage.Placement{}) && fits(&b, s) {
 				out.adopt = append(out.adopt, *s)
+			} else {
+				out.later = append(out.later, *s)
 			}
-		case known && b.Dying:
-			// the garbage worker's, after the readers' grace
 		default:
 			out.disown = append(out.disown, s.ID)
 		}
@@ -100,6 +104,7 @@ func (w *reconcile) exchange(ctx context.Context, api storage.Shards, r storage.
 	}
 	w.report(ctx, api, out)
 	w.adopt(ctx, api.Node(), out.adopt)
+	w.recheckLater(out.later, v)
 	if err := w.chunks(ctx, out.revive, api.Revive, func(f *Findings, n int) { f.Revived += uint64(n) }); err != nil {
 		return fmt.Errorf("revive on node %d: %w", api.Node(), err)
 	}

@@ -21,10 +21,11 @@ type GarbageConfig struct {
 	Batch   int           // rows in one step
 	Idle    time.Duration // how often an empty queue is looked at
 	// Patience is how long garbage waits for a node that is live and does not
-	// answer; reconcile finds what is left there.
+	// answer, from its first failure on; reconcile finds what is left there.
 	Patience time.Duration
-	// OldestRead is the catalog time in ms as of which the oldest read that is
-	// served still was begun, 0 if there is none. It may be nil.
+	// OldestRead is a catalog time in ms, 0 if no read is being served: what is
+	// garbage since before it, none of them needs. It must not be a clock's,
+	// which catalog time may be behind (see Service.Fence). It may be nil.
 	OldestRead func() int64
 }
 
@@ -42,12 +43,15 @@ type garbage struct {
 	store  Store
 	nodes  storage.Nodes
 	logger zerolog.Logger
-	done   atomic.Uint64
-	queue  atomic.Pointer[tracker.Queue]
+	// missed has reconcile look over a node on which garbage was left.
+	missed  func(storage.NodeID)
+	failing map[storage.NodeID]int64 // catalog time in ms since which a node fails
+	done    atomic.Uint64
+	queue   atomic.Pointer[tracker.Queue]
 }
 
 func (w *garbage) Name() string          { return "garbage" }
-func (w *garbage) Begin(uint64)          {}
+func (w *garbage) Begin(uint64)          { w.failing = map[storage.NodeID]int64{} }
 func (w *garbage) Wake() <-chan struct{} { return nil }
 func (w *garbage) Width() int            { return 1 }
 
@@ -121,31 +125,56 @@ func (w *garbage) drop(ctx context.Context, rows []Garbage, now int64) error {
 			}
 		}
 	}
-	if err := w.deleteOn(ctx, by); err != nil {
-		overdue := time.Duration(now-rows[0].Time)*time.Millisecond - w.cfg.Grace
-		if overdue < w.cfg.Patience || ctx.Err() != nil {
-			return err
-		}
-		w.logger.Warn().Err(err).Msg("garbage is left on a node that does not answer; reconcile finds it")
+	failed := w.deleteOn(ctx, by)
+	if err := w.wait(by, failed, now); err != nil || ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
 	}
 	if err := w.store.DropGarbage(ctx, rows[len(rows)-1].ID); err != nil {
 		return fmt.Errorf("drop garbage: %w", err)
 	}
-	for _, ids := range by {
+	for node, ids := range by {
+		if err := failed[node]; err != nil {
+			w.logger.Warn().Err(err).Msg("garbage is left on a node that does not answer; reconcile finds it")
+			w.missed(node)
+			continue
+		}
 		w.done.Add(uint64(len(ids)))
 	}
 	return nil
 }
 
+// wait notes which nodes fail and since when. It returns their errors while
+// patience with one of them lasts.
+func (w *garbage) wait(by map[storage.NodeID][]storage.ShardID, failed map[storage.NodeID]error, now int64) error {
+	patient := false
+	var errs []error
+	for node := range by {
+		err := failed[node]
+		if err == nil {
+			delete(w.failing, node)
+			continue
+		}
+		if _, ok := w.failing[node]; !ok {
+			w.failing[node] = now
+		}
+		errs = append(errs, err)
+		patient = patient || now-w.failing[node] < w.cfg.Patience.Milliseconds()
+	}
+	if !patient {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
 // nodeTimeout bounds a call to a node that moves no shard.
 const nodeTimeout = 30 * time.Second
 
-// deleteOn deletes shards on several nodes at once.
-func (w *garbage) deleteOn(ctx context.Context, by map[storage.NodeID][]storage.ShardID) error {
+// deleteOn deletes shards on several nodes at once, and returns which failed.
+func (w *garbage) deleteOn(ctx context.Context, by map[storage.NodeID][]storage.ShardID) map[storage.NodeID]error {
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	var mu sync.Mutex
-	var errs []error
+	failed := map[storage.NodeID]error{}
 	var wg sync.WaitGroup
 	for id, shards := range by {
 		wg.Go(func() {
@@ -155,11 +184,11 @@ func (w *garbage) deleteOn(ctx context.Context, by map[storage.NodeID][]storage.
 			}
 			if err != nil {
 				mu.Lock()
-				errs = append(errs, fmt.Errorf("delete %d shards on node %d: %w", len(shards), id, err))
+				failed[id] = fmt.Errorf("delete %d shards on node %d: %w", len(shards), id, err)
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return failed
 }

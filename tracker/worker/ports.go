@@ -22,6 +22,8 @@ type Cluster interface {
 	TicketLife() time.Duration
 	// Now is catalog time in ms.
 	Now() int64
+	// ReportDamage queues shards that were found missing or bad.
+	ReportDamage(ctx context.Context, damage []storage.Damage) error
 	// TakeDamage hands over reports; DamageReady is signalled when there are some.
 	TakeDamage() []storage.Damage
 	DamageReady() <-chan struct{}

@@ -36,7 +36,8 @@ func DefaultReconcile() ReconcileConfig {
 // has (SAFETY A6), range by range of blob ids: first by count and XOR, and
 // only where these differ shard by shard. It is what finds lost shards,
 // orphans and missed deletes. New ids are compared as their tickets expire,
-// everything within a week, and a node that was down at once.
+// everything within a week, and a node that was down at once. What the first
+// of these cannot settle yet is looked at again (see recheck).
 type reconcile struct {
 	cfg    ReconcileConfig
 	c      Cluster
@@ -53,9 +54,12 @@ type reconcile struct {
 		savedT time.Time
 		full   *walk
 		fresh  *walk
-		back   []*walk // nodes that came back
+		back   []*walk                  // nodes that came back
+		redo   *walk                    // of one blob of again
+		again  map[storage.BlobID]int64 // blobs to look at once the fence, in ms, is there
 		states map[storage.NodeID]tracker.NodeState
-		held   map[storage.NodeID]string // nodes that disown no more, and why
+		notYet map[storage.NodeID]time.Time // when a node may be walked over, by the clock
+		held   map[storage.NodeID]string    // nodes that disown no more, and why
 		found  Findings
 	}
 }
@@ -89,6 +93,7 @@ type walk struct {
 	fresh  bool           // only ids granted in [from, until), ms
 	from   int64
 	until  int64
+	only   bool // the one blob at
 }
 
 func (w *reconcile) Name() string          { return "reconcile" }
@@ -99,8 +104,9 @@ func (w *reconcile) Width() int            { return 1 }
 func (w *reconcile) Begin(uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mu.loaded, w.mu.full, w.mu.fresh, w.mu.back = false, nil, nil, nil
+	w.mu.loaded, w.mu.full, w.mu.fresh, w.mu.back, w.mu.redo = false, nil, nil, nil, nil
 	w.mu.states, w.mu.held = nil, map[storage.NodeID]string{}
+	w.mu.again, w.mu.notYet = map[storage.BlobID]int64{}, map[storage.NodeID]time.Time{}
 }
 
 func (w *reconcile) Queue() tracker.Queue {
@@ -140,7 +146,7 @@ func (w *reconcile) Start(node storage.NodeID) {
 	if node == 0 {
 		w.mu.full, w.mu.saved.Ended, w.mu.saved.At = nil, 0, ""
 	} else if w.mu.states != nil {
-		w.mu.states[node] = tracker.NodeDown // as if it had just come back
+		w.mu.states[node], w.mu.notYet[node] = tracker.NodeDown, time.Time{} // as if it had just come back
 	}
 	w.mu.Unlock()
 	select {
@@ -190,7 +196,7 @@ func (w *reconcile) Step(ctx context.Context) (time.Duration, error) {
 	if err := w.after(ctx, k, done, v); err != nil {
 		return 0, err
 	}
-	if k.node == 0 && !k.fresh && !done {
+	if k.node == 0 && !k.fresh && !k.only && !done {
 		return w.cfg.Pace, nil
 	}
 	return 0, nil
@@ -231,10 +237,9 @@ func (w *reconcile) plan(m *tracker.Map, v View) {
 	}
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
-		if was := w.mu.states[n.ID]; was == tracker.NodeDown && answers(n.State) {
+		if w.cameBack(n) {
 			w.mu.back = append(w.mu.back, &walk{groups: []uint16{n.Group}, node: n.ID})
 		}
-		w.mu.states[n.ID] = n.State
 	}
 	groups := make([]uint16, 0, len(m.Groups))
 	for i := range m.Groups {
@@ -243,15 +248,25 @@ func (w *reconcile) plan(m *tracker.Map, v View) {
 	if w.mu.full == nil && len(groups) > 0 && (w.mu.saved.Ended == 0 || w.mu.saved.At != "" || v.Now-w.mu.saved.Ended >= w.cfg.Every.Milliseconds()) {
 		w.mu.full = resume(groups, w.mu.saved.At)
 	}
-	life := w.c.TicketLife()
-	horizon := v.Fence - life.Milliseconds()
+	horizon, every := w.horizon(v), w.newEvery().Milliseconds()
 	if w.mu.saved.Fresh == 0 {
 		w.mu.saved.Fresh = horizon // the whole pass has what is older
 	}
-	if w.mu.fresh == nil && len(groups) > 0 && horizon-w.mu.saved.Fresh >= min(w.cfg.NewEvery, life).Milliseconds() {
-		w.mu.fresh = &walk{groups: groups, fresh: true, from: w.mu.saved.Fresh, until: horizon}
+	if w.mu.fresh == nil && len(groups) > 0 && horizon-w.mu.saved.Fresh >= every {
+		// Every id is compared twice: a seal may have been under way at the first time.
+		w.mu.fresh = &walk{groups: groups, fresh: true, from: w.mu.saved.Fresh - every, until: horizon}
+	}
+	if w.mu.redo == nil {
+		w.mu.redo = w.due(v)
 	}
 }
+
+// horizon is the time in ms before which every ticket that was granted has
+// expired, unless it was renewed.
+func (w *reconcile) horizon(v View) int64 { return v.Fence - w.c.TicketLife().Milliseconds() }
+
+// newEvery is how far the fence moves from one comparison of new ids to the next.
+func (w *reconcile) newEvery() time.Duration { return min(w.cfg.NewEvery, w.c.TicketLife()) }
 
 // pick returns the most urgent walk, nil if there is none.
 func (w *reconcile) pick() *walk {
@@ -262,6 +277,8 @@ func (w *reconcile) pick() *walk {
 		return w.mu.back[0]
 	case w.mu.fresh != nil:
 		return w.mu.fresh
+	case w.mu.redo != nil:
+		return w.mu.redo
 	}
 	return w.mu.full
 }
@@ -283,6 +300,8 @@ func (w *reconcile) after(ctx context.Context, k *walk, done bool, v View) error
 		w.mu.saved.Fresh = k.until
 		w.mu.fresh = nil
 		save = now.Sub(w.mu.savedT) >= w.cfg.Save
+	case k == w.mu.redo:
+		w.mu.redo = nil
 	case len(w.mu.back) > 0 && k == w.mu.back[0] && done:
 		w.mu.back = w.mu.back[1:]
 	}

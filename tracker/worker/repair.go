@@ -47,9 +47,12 @@ type repair struct {
 	logger   zerolog.Logger
 	table    *table
 	throttle *Throttle
-	adopted  atomic.Uint64
-	bytes    atomic.Int64
-	pace     struct {
+	// left is told of a blob of which a node may have a shard that was rebuilt
+	// and is not placed, and when its ticket expires.
+	left    func(storage.BlobID, int64)
+	adopted atomic.Uint64
+	bytes   atomic.Int64
+	pace    struct {
 		sync.Mutex
 		since time.Time // when the table was last empty
 		done  uint64    // then
@@ -189,8 +192,10 @@ func (w *repair) fix(ctx context.Context, j *job, s *survey, index int, plan *pl
 	if err != nil {
 		return false, err
 	}
-	placed, expiry, err := w.rebuild(ctx, j, s, index, to)
+	ticket := w.c.RepairTicket(s.blob.ID, to)
+	placed, expiry, err := w.rebuild(ctx, j, s, index, ticket)
 	if err != nil {
+		w.left(s.blob.ID, ticket.Expiry)
 		k := fault.KindOf(err)
 		if (k == fault.NoSpace || k == fault.Unavailable) && !errors.Is(err, storage.ErrStaleEpoch) && len(*avoid) < 8 && ctx.Err() == nil {
 			*avoid = append(*avoid, to.Node)
@@ -199,7 +204,9 @@ func (w *repair) fix(ctx context.Context, j *job, s *survey, index int, plan *pl
 		}
 		return false, err
 	}
-	err = w.store.Switch(ctx, &Switch{Blob: s.blob.ID, Index: uint8(index), Old: s.blob.Shards[index], New: placed, Expiry: expiry})
+	if err = w.store.Switch(ctx, &Switch{Blob: s.blob.ID, Index: uint8(index), Old: s.blob.Shards[index], New: placed, Expiry: expiry}); err != nil {
+		w.left(s.blob.ID, ticket.Expiry)
+	}
 	switch {
 	case errors.Is(err, tracker.ErrConflict):
 		return false, errAgain
@@ -241,29 +248,30 @@ func (w *repair) target(s *survey, index int, plan *placement.Plan, m *tracker.M
 // ticket's: an interrupted repair may have left the shard there. The switch
 // must carry the header's, since the fence is compared with that before the
 // node is told that the shard is not its own (SAFETY A2).
-func (w *repair) rebuild(ctx context.Context, j *job, s *survey, index int, to storage.Grantee) (storage.Placement, int64, error) {
-	api, err := w.nodes.Shards(to.Node)
+func (w *repair) rebuild(ctx context.Context, j *job, s *survey, index int, t storage.Ticket) (storage.Placement, int64, error) {
+	to := t.Nodes[0].Node
+	api, err := w.nodes.Shards(to)
 	if err != nil {
-		return storage.Placement{}, 0, fmt.Errorf("node %d: %w", to.Node, err)
+		return storage.Placement{}, 0, fmt.Errorf("node %d: %w", to, err)
 	}
 	size := s.blob.Scheme.ShardSize(s.blob.Length)
 	if err := w.throttle.Wait(ctx, size*int64(s.blob.Scheme.Data+1)); err != nil {
 		return storage.Placement{}, 0, err
 	}
 	gen := max(s.blob.Shards[index].Gen, 1) + 1 + uint32(min(j.tries, 1<<16))
-	r := &storage.Rebuild{Ticket: w.c.RepairTicket(s.blob.ID, to), Target: storage.ShardID{Blob: s.blob.ID, Index: uint8(index), Gen: gen},
+	r := &storage.Rebuild{Ticket: t, Target: storage.ShardID{Blob: s.blob.ID, Index: uint8(index), Gen: gen},
 		Scheme: s.blob.Scheme, Length: s.blob.Length, Sources: s.sources(index)}
 	if _, err := api.Rebuild(ctx, r); err != nil {
-		return storage.Placement{}, 0, fmt.Errorf("rebuild %s on node %d: %w", r.Target, to.Node, err)
+		return storage.Placement{}, 0, fmt.Errorf("rebuild %s on node %d: %w", r.Target, to, err)
 	}
 	info, err := api.Stat(ctx, r.Target)
 	if err != nil {
-		return storage.Placement{}, 0, fmt.Errorf("stat %s on node %d after its rebuild: %w", r.Target, to.Node, err)
+		return storage.Placement{}, 0, fmt.Errorf("stat %s on node %d after its rebuild: %w", r.Target, to, err)
 	}
 	if !fits(&s.blob, &info) || info.Quarantined != 0 {
-		return storage.Placement{}, 0, fmt.Errorf("rebuild %s on node %d left another shard: %w", r.Target, to.Node, storage.ErrSeal)
+		return storage.Placement{}, 0, fmt.Errorf("rebuild %s on node %d left another shard: %w", r.Target, to, storage.ErrSeal)
 	}
-	return storage.Placement{Node: to.Node, Gen: gen}, info.Expiry, nil
+	return storage.Placement{Node: to, Gen: gen}, info.Expiry, nil
 }
 
 // later postpones a job after a failure; the next look asks every node.

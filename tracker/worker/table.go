@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast/storage"
+	"holdfast/tracker"
 )
 
 // report is what someone says of a shard.
@@ -239,14 +240,8 @@ func (t *table) stats() stats {
 	return s
 }
 
-// Unrecoverable is a blob of which too few shards answer.
-type Unrecoverable struct {
-	Blob   storage.BlobID
-	Reason string
-}
-
 // unrecoverable lists up to max of the blobs that cannot be repaired.
-func (t *table) unrecoverable(max int) (out []Unrecoverable) {
+func (t *table) unrecoverable(max int) (out []tracker.LostBlob) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mu.dead == 0 {
@@ -254,10 +249,25 @@ func (t *table) unrecoverable(max int) (out []Unrecoverable) {
 	}
 	for _, j := range t.mu.jobs {
 		if j.dead && len(out) < max {
-			out = append(out, Unrecoverable{j.id, j.reason})
+			out = append(out, tracker.LostBlob{Blob: j.id, Reason: j.reason})
 		}
 	}
 	return out
+}
+
+// risk counts the jobs by how many shards their blobs can still lose, and
+// those that are being worked on.
+func (t *table) risk() (bySpare map[int]int64, busy int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	bySpare = map[int]int64{}
+	for _, j := range t.mu.jobs {
+		bySpare[j.spare]++
+		if j.busy {
+			busy++
+		}
+	}
+	return bySpare, busy
 }
 
 // has tells whether the blob is in the table.

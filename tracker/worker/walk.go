@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"holdfast/erasure/frame"
 	"holdfast/storage"
@@ -56,6 +57,9 @@ func (w *reconcile) bounds(k *walk) storage.IDRange {
 	if k.at != (storage.BlobID{}) {
 		r.From = k.at
 	}
+	if k.only {
+		r.To = next(k.at)
+	}
 	return r
 }
 
@@ -75,22 +79,33 @@ func (w *reconcile) rangeOf(ctx context.Context, k *walk, m *tracker.Map) (done 
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
+	var silent []storage.NodeID
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
 		if n.Group != k.groups[0] || !answers(n.State) || k.node != 0 && k.node != n.ID {
 			continue
 		}
 		wg.Go(func() {
-			if err := w.compare(ctx, n.ID, r, want[n.ID], blobs); err != nil {
-				mu.Lock()
+			answers, err := w.compare(ctx, n.ID, r, want[n.ID], blobs)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
 				errs = append(errs, err)
-				mu.Unlock()
+			} else if !answers {
+				silent = append(silent, n.ID)
 			}
 		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return false, err
+	}
+	for _, node := range silent {
+		if k.node != 0 { // it was asked once more already
+			w.again(node, w.cfg.NewEvery)
+			return true, nil
+		}
+		w.again(node, 0)
 	}
 	if !last {
 		k.at = r.To
@@ -120,12 +135,12 @@ func digests(blobs []Blob) map[storage.NodeID]storage.Digest {
 }
 
 // compare asks a node for its digest of a range, and for the shards where it
-// differs. A node that does not answer is passed over: it is asked when it is
-// back.
-func (w *reconcile) compare(ctx context.Context, node storage.NodeID, r storage.IDRange, want storage.Digest, blobs []Blob) error {
+// differs. It reports whether the node answers: one that does not is asked
+// later.
+func (w *reconcile) compare(ctx context.Context, node storage.NodeID, r storage.IDRange, want storage.Digest, blobs []Blob) (answers bool, err error) {
 	api, err := w.nodes.Shards(node)
 	if err != nil {
-		return nil
+		return true, nil // it is not there, and compared when it comes back
 	}
 	call, cancel := context.WithTimeout(ctx, nodeTimeout)
 	got, err := api.Digest(call, r)
@@ -133,9 +148,8 @@ func (w *reconcile) compare(ctx context.Context, node storage.NodeID, r storage.
 	if err != nil {
 		if ctx.Err() == nil {
 			w.logger.Warn().Err(err).Uint32("node", uint32(node)).Msg("node does not answer reconcile")
-			w.again(node)
 		}
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	w.mu.Lock()
 	w.mu.found.Ranges++
@@ -144,16 +158,36 @@ func (w *reconcile) compare(ctx context.Context, node storage.NodeID, r storage.
 	}
 	w.mu.Unlock()
 	if got == want {
-		return nil
+		return true, nil
 	}
-	return w.exchange(ctx, api, r, blobs)
+	return true, w.exchange(ctx, api, r, blobs)
 }
 
-// again has a node compared as one that came back, once it is active.
-func (w *reconcile) again(node storage.NodeID) {
+// missed has a node compared on which something was left behind.
+func (w *reconcile) missed(node storage.NodeID) { w.again(node, 0) }
+
+// again has a node compared as one that came back, after a while, once it is
+// active and a walk over it that is under way has ended.
+func (w *reconcile) again(node storage.NodeID, after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mu.states != nil && !slices.ContainsFunc(w.mu.back, func(k *walk) bool { return k.node == node }) {
-		w.mu.states[node] = tracker.NodeDown
+	if w.mu.states != nil {
+		w.mu.states[node], w.mu.notYet[node] = tracker.NodeDown, w.clk.Now().Add(after)
 	}
+}
+
+// cameBack tells whether a walk over a node is to begin; the mutex is held.
+func (w *reconcile) cameBack(n *tracker.Node) bool {
+	was := w.mu.states[n.ID]
+	if was != tracker.NodeDown || !answers(n.State) {
+		w.mu.states[n.ID] = n.State
+		return false
+	}
+	walks := slices.ContainsFunc(w.mu.back, func(k *walk) bool { return k.node == n.ID })
+	if walks || w.clk.Now().Before(w.mu.notYet[n.ID]) {
+		return false
+	}
+	w.mu.states[n.ID] = n.State
+	delete(w.mu.notYet, n.ID)
+	return true
 }

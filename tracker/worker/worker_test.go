@@ -212,8 +212,8 @@ func TestJudge(t *testing.T) {
 	hole := storage.Placement{}
 	here, there := storage.Placement{Node: 1, Gen: 1}, storage.Placement{Node: 2, Gen: 1}
 	newer := storage.Placement{Node: 1, Gen: 2}
-	dying := rep2(here, there)
-	dying.Dying = true
+	dying, holey := rep2(here, there), rep2(hole, there)
+	dying.Dying, holey.Dying = true, true
 	for _, c := range []struct {
 		name        string
 		row         *Blob
@@ -226,14 +226,16 @@ func TestJudge(t *testing.T) {
 		{"placed, quarantined", ptr(rep2(here, there)), 50, 7, 18, "revive"},
 		{"placed, short", ptr(rep2(here, there)), 50, 0, 17, "bad"},
 		{"unknown, expired", nil, 100, 0, 18, "disown"},
-		{"unknown, young", nil, 101, 0, 18, ""},
+		{"unknown, young", nil, 101, 0, 18, "later"},
 		{"unknown, quarantined", nil, 50, 7, 18, ""},
 		{"dying", &dying, 50, 0, 18, ""},
+		{"dying, in a hole", &holey, 50, 0, 18, "disown"},
+		{"dying, in a hole, young", &holey, 101, 0, 18, "later"},
 		{"moved, expired", ptr(rep2(there, hole)), 50, 0, 18, "disown"},
-		{"moved, young", ptr(rep2(there, hole)), 101, 0, 18, ""},
+		{"moved, young", ptr(rep2(there, hole)), 101, 0, 18, "later"},
 		{"newer generation here", ptr(rep2(newer, there)), 50, 0, 18, "disown missing"},
 		{"hole, young", ptr(rep2(hole, there)), 101, 0, 18, "adopt"},
-		{"hole, young, short", ptr(rep2(hole, there)), 101, 0, 17, ""},
+		{"hole, young, short", ptr(rep2(hole, there)), 101, 0, 17, "later"},
 		{"hole, expired", ptr(rep2(hole, there)), 100, 0, 18, "disown"},
 		{"no such index", ptr(rep2()), 50, 0, 18, "disown"},
 	} {
@@ -249,7 +251,7 @@ func TestJudge(t *testing.T) {
 		for _, p := range []struct {
 			n    int
 			name string
-		}{{len(out.disown), "disown"}, {len(out.revive), "revive"}, {len(out.adopt), "adopt"}, {len(out.bad), "bad"}, {len(out.missing), "missing"}} {
+		}{{len(out.disown), "disown"}, {len(out.revive), "revive"}, {len(out.adopt), "adopt"}, {len(out.bad), "bad"}, {len(out.missing), "missing"}, {len(out.later), "later"}} {
 			if p.n > 0 {
 				if got != "" {
 					got += " "

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/internal/clock"
 	"holdfast/storage"
+	"holdfast/tracker"
 )
 
 // Config is what the workers are told. See Default.
@@ -57,6 +58,11 @@ type Workers struct {
 	*Group
 	Throttle *Throttle // of repair
 
+	cluster Cluster
+	store   Store
+	nodes   storage.Nodes
+	clk     clock.Clock
+
 	repair    *repair
 	census    *census
 	reconcile *reconcile
@@ -69,13 +75,13 @@ func New(cfg Config, c Cluster, store Store, nodes storage.Nodes, clk clock.Cloc
 		return nil, fmt.Errorf("workers: %w", err)
 	}
 	t := newTable(cfg.Repair.MaxJobs)
-	w := &Workers{Throttle: NewThrottle(clk, cfg.Repair.Rate)}
-	w.repair = &repair{cfg: cfg.Repair, c: c, store: store, nodes: nodes, clk: clk, logger: logger, table: t, throttle: w.Throttle}
+	w := &Workers{Throttle: NewThrottle(clk, cfg.Repair.Rate), cluster: c, store: store, nodes: nodes, clk: clk}
 	w.census = &census{cfg: cfg.Census, c: c, store: store, clk: clk, table: t, seed: maphash.MakeSeed()}
 	w.reconcile = &reconcile{cfg: cfg.Reconcile, c: c, store: store, nodes: nodes, clk: clk, logger: logger, table: t, wake: make(chan struct{}, 1)}
+	w.repair = &repair{cfg: cfg.Repair, c: c, store: store, nodes: nodes, clk: clk, logger: logger, table: t, throttle: w.Throttle, left: w.reconcile.recheck}
 	w.drain = &drain{c: c, store: store, nodes: nodes, logger: logger, census: w.census, every: 10 * time.Second}
 	w.Group = NewGroup(c, clk, logger, w.census, w.repair, w.reconcile, w.drain,
-		&garbage{cfg: cfg.Garbage, c: c, store: store, nodes: nodes, logger: logger},
+		&garbage{cfg: cfg.Garbage, c: c, store: store, nodes: nodes, logger: logger, missed: w.reconcile.missed},
 		&trim{store: store, every: cfg.TrimEvery})
 	w.Begin(0)
 	return w, nil
@@ -93,7 +99,7 @@ func (w *Workers) Settled() bool { return w.census.Complete() && w.repair.table.
 func (w *Workers) Drains() map[storage.NodeID]Drain { return w.drain.list() }
 
 // Unrecoverable lists up to max blobs of which too few shards are left.
-func (w *Workers) Unrecoverable(max int) []Unrecoverable { return w.repair.table.unrecoverable(max) }
+func (w *Workers) Unrecoverable(max int) []tracker.LostBlob { return w.repair.table.unrecoverable(max) }
 
 // ETA is how long repair is expected to take, 0 if it is not known.
 func (w *Workers) ETA() time.Duration { return w.repair.ETA() }

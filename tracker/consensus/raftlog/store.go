@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -47,6 +48,7 @@ type Store struct {
 		first, last uint64 // 0, 0 if there is no entry
 		total       uint64 // running total of bytes at last
 		before      uint64 // running total before first
+		worth       uint64 // see Worth
 		pins        map[int]uint64
 		nextPin     int
 		ring        ring
@@ -76,7 +78,7 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{db: db, keep: opts.KeepBytes}
-	s.mu.pins = make(map[int]uint64)
+	s.mu.pins, s.mu.worth = make(map[int]uint64), math.MaxUint64
 	s.mu.ring.limit = opts.RecentBytes
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("raftlog: open %s: %w", dir, err), db.Close())

@@ -161,6 +161,11 @@ func TestKeepAndPin(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, s, logs[90:])
+	s.Worth(5 * (100 + rowOverhead))
+	if err := errors.Join(s.DeleteRange(91, 99), s.Tidy()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, s, logs[95:])
 }
 
 func TestStable(t *testing.T) {

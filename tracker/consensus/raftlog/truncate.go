@@ -9,7 +9,7 @@ import (
 // DeleteRange implements raft.LogStore for the ranges that Raft deletes: a
 // prefix after a snapshot, a suffix that conflicts with the leader's log, and
 // all of it once a snapshot was taken over. Of a prefix it keeps the newest
-// KeepBytes and what is pinned; with TrailingLogs of 1 a prefix is never all.
+// KeepBytes, within the bound of Worth, and what is pinned; with TrailingLogs of 1 a prefix is never all.
 // A prefix that is still there after a crash does no harm, so only the others
 // are synced. The lock is held over the writes because the bounds and the
 // rows must agree for readers; they take no longer than one sync.
@@ -96,7 +96,7 @@ func (s *Store) cut(high uint64) (uint64, uint64, error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		if s.mu.total-at >= s.keep {
+		if s.mu.total-at >= min(s.keep, s.mu.worth) {
 			low, total = mid, at
 		} else {
 			high = mid - 1
@@ -104,6 +104,17 @@ func (s *Store) cut(high uint64) (uint64, uint64, error) {
 	}
 	return low, total, nil
 }
+
+// Worth bounds KeepBytes by what it costs a voter to catch up without the log.
+func (s *Store) Worth(bytes uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.worth = bytes
+}
+
+// Tidy gives back the space of entries that were deleted: until the deletion
+// is flushed, they stay in the tables that they were flushed to.
+func (s *Store) Tidy() error { return s.db.Flush() }
 
 // Keep changes KeepBytes.
 func (s *Store) Keep(bytes uint64) {

@@ -10,6 +10,7 @@ package gateway
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -30,6 +31,11 @@ type Deps struct {
 	// Clock is the one that the tracker goes by, as far as this process can
 	// tell. Nil is the machine's.
 	Clock clock.Clock
+	// Floor is a catalog time in ms under which nothing is given up any more,
+	// as the fence is: what a read needs that begins now becomes garbage at or
+	// over it. A clock does not serve: catalog time may be behind it or ahead.
+	// Nil is the machine's clock.
+	Floor func() int64
 }
 
 // Config configures a gateway.
@@ -86,5 +92,19 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("domain %q is not a host name", d)
 		}
 	}
+	for _, o := range c.CORSOrigins {
+		if !isOrigin(o) {
+			return fmt.Errorf("CORS origin %q is none that a browser sends: give *, or SCHEME://HOST or SCHEME://HOST:PORT without a path, for instance https://app.example.org; one * may stand for a part of it", o)
+		}
+	}
 	return nil
+}
+
+// isOrigin reports whether an Origin header could match o.
+func isOrigin(o string) bool {
+	if o == "" || o == "*" || o == "null" {
+		return true
+	}
+	u, err := url.Parse(strings.Replace(o, "*", "1", 1))
+	return err == nil && u.Scheme != "" && u.Host != "" && u.User == nil && strings.EqualFold(u.Scheme+"://"+u.Host, strings.Replace(o, "*", "1", 1)) && !strings.Contains(u.Host, "*")
 }

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"time"
 
+	"holdfast/storage"
 	"holdfast/tracker"
 )
 
@@ -31,16 +33,50 @@ type Operator interface {
 	// AcceptClock lets catalog time follow this machine's clock over a step
 	// that was held back.
 	AcceptClock(ctx context.Context) error
+	// Repair tells how repair is going.
+	Repair(ctx context.Context) (*tracker.Repair, error)
+	// CreateGroup makes a storage group that nodes can join.
+	CreateGroup(ctx context.Context, g tracker.Group) (tracker.Group, error)
+	// RemoveTracker takes a copy of the catalog out of a cluster.
+	RemoveTracker(ctx context.Context, id string) error
+	// ForgetNode gives up a node that will not come back: what it held is
+	// rebuilt on the others. A node that serves is refused.
+	ForgetNode(ctx context.Context, id storage.NodeID) error
+	// Inspect tells where the bytes of an object are and which shards are there.
+	Inspect(ctx context.Context, bucket, key, version string) (*Inspection, error)
+}
+
+// Inspection is an object down to its shards. Sizes are in bytes.
+type Inspection struct {
+	Bucket, Key, Version, ETag, Class string
+	Size                              int64
+	Modified                          time.Time
+	Sequence                          uint64 // commit order
+	Inline                            int64  // kept in the catalog
+	Extents                           []ExtentInspection
+	Truncated                         bool // there are more extents
+}
+
+// ExtentInspection is a run of an object's bytes and the blob that holds them.
+type ExtentInspection struct {
+	Offset, Length         int64 // in the object
+	Blob                   string
+	BlobOffset, BlobLength int64
+	Group, Scheme          string
+	Needed, Found          int // shards to read it, and shards that are there
+	Shards                 []ShardInspection
+}
+
+// ShardInspection is one shard at its place.
+type ShardInspection struct {
+	Index       int
+	Node        storage.NodeID // 0 for a hole
+	Generation  uint32
+	Addr, State string // of the node
+	Found       bool
+	Bytes       int64
+	Problem     string // why it was not found, or what is the matter with it
 }
 
 // Fsck is the outcome of a comparison of catalog and nodes.
-type Fsck struct {
-	Incarnation  string   // of the catalog
-	Frozen       bool     // a node faces another incarnation than it knows and deletes nothing
-	Blobs        int64    // live blobs in the catalog
-	Holes        int64    // places of the maps that are empty
-	Missing      int64    // shards of live blobs that the catalog places on a node that lacks them
-	Unknown      int64    // shards that the catalog does not place where they are
-	UnknownBytes int64    // their stored bytes
-	Unreadable   []string // blobs with too few shards to be read, at most 1,000
-}
+type Fsck = tracker.Fsck

@@ -62,6 +62,7 @@ func New(op gateway.Operator, verify *sigv4.Verifier, log zerolog.Logger) http.H
 	r.Methods(http.MethodPost).Path(Prefix + "clock/accept").HandlerFunc(h.serve("admin:AcceptClock", func(r *http.Request, _ []byte) (any, error) {
 		return struct{}{}, op.AcceptClock(r.Context())
 	}))
+	h.cluster(r)
 	r.NotFoundHandler = h.serve("admin:Unknown", func(*http.Request, []byte) (any, error) { return nil, errUnknown })
 	r.MethodNotAllowedHandler = r.NotFoundHandler
 	return r

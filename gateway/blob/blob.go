@@ -13,18 +13,24 @@
 //     shard, which creates, writes and seals it, and ends when the shard is
 //     sealed or aborted. One that hangs in a node's call is left behind, its
 //     context cancelled, and keeps only its own buffers.
-//   - A read of one window without a spare shard has none. Else each read of
-//     a shard's frames is one, left behind in the same way, and a read of
-//     several windows has one that fetches ahead of the consumer.
+//   - A read of a blob that has one shard has none: read, verify and send take
+//     turns. Else each read of a shard's frames is one, left behind in the same
+//     way, and a read of several windows has one that fetches ahead of the
+//     consumer.
+//   - Discard, and a write that failed after some shards were sealed, have one
+//     for each shard that they delete, left behind after a second and ended
+//     after ten.
 //   - Wait returns when all of them have ended.
 //
 // # Memory
 //
 // A write holds at most two batches of about 1.25 MiB (of one stripe, if that
-// is more), a read two windows of about 512 KiB, all from pools. A write whose
-// source is a stream gets its first batch once 340 KiB, or all, of it are
-// there; until then it holds about five times what came at most. A shard that
-// hangs keeps a batch or a window's buffer until its node answers.
+// is more), a read two windows of about 512 KiB, or one where the blob has but
+// one shard, all from pools. A write whose source is a stream gets its first
+// batch once 340 KiB, or all, of it are there; until then it holds about five
+// times what came at most. While a source brings less than 128 KiB a second,
+// its write holds one batch of one stripe. A shard that hangs keeps a batch or a window's
+// buffer until its node answers.
 package blob
 
 import (

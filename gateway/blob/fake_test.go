@@ -27,7 +27,9 @@ type fakeNode struct {
 	id             storage.NodeID
 	renews         bool // its writers are storage.Renewers
 
-	onCreate, onWrite, onSeal, onOpen, onRead func(ctx context.Context, n int) error
+	onCreate, onWrite, onSeal, onOpen, onRead, onDelete func(ctx context.Context, n int) error
+
+	afterSeal func() error // the answer, once the shard is sealed
 
 	mu      sync.Mutex
 	shards  map[storage.ShardID][]byte
@@ -113,6 +115,9 @@ func (w *fakeWriter) Seal(ctx context.Context, s storage.Seal) error {
 	w.ended = true
 	w.n.open--
 	w.n.shards[w.id], w.n.expiry[w.id] = w.data, w.expiry
+	if w.n.afterSeal != nil {
+		return w.n.afterSeal()
+	}
 	return nil
 }
 

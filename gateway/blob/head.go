@@ -1,14 +1,14 @@
 package blob
 
-import (
-	"bytes"
-	"io"
-)
+import "io"
 
 // pieceSizes are the buffers in bytes that a stream fills, one after the
 // other, before it gets a batch: what a write holds is at most about five
 // times what its source has given, whatever it has announced.
-var pieceSizes = [...]int{4 << 10, 16 << 10, 64 << 10, 256 << 10}
+var pieceSizes = [...]int{1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10}
+
+// freePieces is how many of them a stream fills before it asks for memory.
+const freePieces = 3
 
 // head is a source whose first bytes were read ahead into pieces. It gives
 // each back as soon as it was read again.
@@ -22,14 +22,16 @@ type head struct {
 
 // ahead reads the first bytes of src, whose length is size, negative if
 // unknown, into pieces, so that a batch is taken for bytes that are there
-// rather than for those that were announced. A bytes.Reader is in memory and
-// is returned as it is. An error of src other than io.EOF is returned at once.
-// release gives back what was not read again.
-func (w *Writer) ahead(src io.Reader, size int64) (from io.Reader, release func(), err error) {
-	if _, held := src.(*bytes.Reader); held {
-		return src, func() {}, nil
-	}
+// rather than for those that were announced. take is asked for what all pieces
+// hold before one over the free ones is filled. An error of take, or of src
+// other than io.EOF, is returned at once. release gives back what was not read
+// again.
+func (w *Writer) ahead(src io.Reader, size int64, take func(n int64) error) (*head, error) {
 	h := &head{w: w, src: src}
+	var all int64
+	for _, n := range pieceSizes {
+		all += int64(n)
+	}
 	for i, n := range pieceSizes {
 		if size >= 0 {
 			n = int(min(int64(n), size))
@@ -38,12 +40,27 @@ func (w *Writer) ahead(src io.Reader, size int64) (from io.Reader, release func(
 		if n == 0 || h.err != nil {
 			break
 		}
-		if err := h.read(i, n); err != nil {
+		var err error
+		if i == freePieces {
+			err = take(all)
+		}
+		if err == nil {
+			err = h.read(i, n)
+		}
+		if err != nil {
 			h.release()
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	return h, h.release, nil
+	return h, nil
+}
+
+// left is the number of bytes that were read ahead, and not again.
+func (h *head) left() (n int64) {
+	for _, p := range h.unread {
+		n += int64(len(p))
+	}
+	return n
 }
 
 // read fills n bytes of piece i.

@@ -62,13 +62,13 @@ func (b *batches) class(stripes int) int {
 }
 
 // runs keeps buffers for frames of one shard, of 1 to maxRows frames.
-type runs struct{ classes [3]sync.Pool }
+type runs struct{ classes [4]sync.Pool }
 
 // maxRows is the largest number of stripes in a window.
-const maxRows = 4
+const maxRows = 8
 
 // windowRows is the number of stripes in a window of a long read.
-func windowRows(s erasure.Scheme) int { return max(1, min(maxRows, 8/int(s.Data))) }
+func windowRows(s erasure.Scheme) int { return max(1, maxRows/int(s.Data)) }
 
 // run is a pooled buffer.
 type run struct{ buf []byte }
@@ -92,6 +92,8 @@ func runClass(frames int) (class, size int) {
 		return 0, 1
 	case frames <= 2:
 		return 1, 2
+	case frames <= 4:
+		return 2, 4
 	}
-	return 2, maxRows
+	return 3, maxRows
 }

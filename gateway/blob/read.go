@@ -59,15 +59,16 @@ func (r *Reader) Wait() { r.wg.Wait() }
 // used by one goroutine at a time, and must be closed.
 type Stream struct {
 	f      *fetcher           // nil once closed
-	ahead  chan *window       // nil: there is no window but the first
+	ahead  chan *window       // nil: the consumer fetches for itself
 	taken  chan struct{}      // capacity 1: one more window may be fetched
 	cancel context.CancelFunc // nil where nothing can be left behind
 	w      *window            // being consumed
 	left   int64              // bytes of the range after rest
 	row    int64              // next frame: its row, and its shard
 	shard  int
-	rest   []byte // of the last chunk
-	err    error  // final
+	rest   []byte   // of the last chunk
+	pieces [][]byte // of the last window, given to a VecWriter
+	err    error    // final
 }
 
 // Open starts to read bytes [off, off+n) of a blob, all from off if n is
@@ -93,7 +94,7 @@ func (r *Reader) Open(ctx context.Context, blob tracker.Blob, off, n int64, o Op
 	}
 	f := newFetcher(r, codec, blob, span, o)
 	s.f = f
-	if !f.alone || span.Stripes > int64(f.rows) {
+	if !f.alone {
 		ctx, s.cancel = context.WithCancel(ctx)
 	}
 	f.ctx = ctx
@@ -102,7 +103,7 @@ func (r *Reader) Open(ctx context.Context, blob tracker.Blob, off, n int64, o Op
 		return nil, err
 	}
 	s.row = s.w.First
-	if f.more() {
+	if !f.alone && f.more() {
 		s.fetchAhead()
 	}
 	return s, nil
@@ -136,12 +137,21 @@ func (f *fetcher) run(ahead chan<- *window, taken <-chan struct{}) {
 	}
 }
 
-// next makes the next window the current one.
-func (s *Stream) next() error {
+// next makes the next window the current one. A shard that has all there is
+// is read here, by the goroutine that sends it: its bytes are then still in
+// that processor's cache, and reading ahead is what the kernel does, of a file
+// as of a connection.
+func (s *Stream) next() (err error) {
 	s.w.release(s.f.r)
 	s.w = nil
 	if s.ahead == nil {
-		return io.ErrUnexpectedEOF
+		if err = s.f.ctx.Err(); err != nil {
+			return err
+		}
+		if s.w, err = s.f.fetch(); err == nil {
+			s.row, s.shard = s.w.First, 0
+		}
+		return err
 	}
 	w := <-s.ahead
 	switch {
@@ -158,15 +168,10 @@ func (s *Stream) next() error {
 	return nil
 }
 
-// chunk returns the next verified bytes, at most a frame's payload. They are
-// good until the next call. It returns io.EOF at the range's end.
-func (s *Stream) chunk() ([]byte, error) {
-	for s.err == nil && s.left > 0 {
-		if s.w == nil || s.row == s.w.First+int64(s.w.Stripes) {
-			if s.err = s.next(); s.err != nil {
-				break
-			}
-		}
+// piece returns the next bytes of the current window, at most a frame's
+// payload, nil at its end.
+func (s *Stream) piece() []byte {
+	for s.w != nil && s.left > 0 && s.row < s.w.First+int64(s.w.Stripes) {
 		row, shard := s.row, s.shard
 		if s.shard++; s.shard == int(s.w.Scheme.Data) {
 			s.row, s.shard = s.row+1, 0
@@ -174,8 +179,20 @@ func (s *Stream) chunk() ([]byte, error) {
 		if from, to := s.f.span.Bytes(shard, row); from < to {
 			p := s.w.Payload(shard, row)[from:to]
 			s.left -= int64(len(p))
+			return p
+		}
+	}
+	return nil
+}
+
+// chunk returns the next verified bytes, at most a frame's payload. They are
+// good until the next call. It returns io.EOF at the range's end.
+func (s *Stream) chunk() ([]byte, error) {
+	for s.err == nil && s.left > 0 {
+		if p := s.piece(); p != nil {
 			return p, nil
 		}
+		s.err = s.next()
 	}
 	if s.err != nil {
 		return nil, s.err
@@ -199,9 +216,17 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// VecWriter is a writer that takes many pieces as one. It may change bufs, but
+// not what they hold, and keeps neither.
+type VecWriter interface {
+	WriteVec(bufs [][]byte) (int64, error)
+}
+
 // WriteTo implements io.WriterTo. Payloads go to w from where they were read,
-// up to 64 KiB each, without a copy.
+// without a copy: up to 64 KiB in a call of Write, up to a window's, about
+// 512 KiB, in one of WriteVec if w is a VecWriter.
 func (s *Stream) WriteTo(w io.Writer) (total int64, err error) {
+	vec, _ := w.(VecWriter)
 	for {
 		p := s.rest
 		if s.rest = nil; len(p) == 0 {
@@ -211,8 +236,19 @@ func (s *Stream) WriteTo(w io.Writer) (total int64, err error) {
 				return total, err
 			}
 		}
-		n, err := w.Write(p)
-		total += int64(n)
+		var n int64
+		if vec == nil {
+			var m int
+			m, err = w.Write(p)
+			n = int64(m)
+		} else {
+			s.pieces = append(s.pieces[:0], p)
+			for p = s.piece(); p != nil; p = s.piece() {
+				s.pieces = append(s.pieces, p)
+			}
+			n, err = vec.WriteVec(s.pieces)
+		}
+		total += n
 		if err != nil {
 			return total, err
 		}

@@ -29,12 +29,13 @@ type sender struct {
 	cancel context.CancelFunc // nil: ctx is the upload's
 
 	// Guarded by upload.mu.
-	state  phase
-	exited bool      // run has returned: it holds no batch
-	done   int       // number of batches written
-	at     time.Time // of the last progress, or of the last batch handed over
-	err    error
-	expiry int64 // that the shard's header carries
+	state   phase
+	exited  bool      // run has returned: it holds no batch
+	sealing bool      // the seal was asked for: the shard may exist
+	done    int       // number of batches written
+	at      time.Time // of the last progress, or of the last batch handed over
+	err     error
+	expiry  int64 // that the shard's header carries
 }
 
 // job is a batch to write, and to seal after.
@@ -72,7 +73,7 @@ func (s *sender) once(ctx context.Context, run []byte) error {
 			return err
 		}
 	}
-	if err := w.Seal(ctx, u.seal(int(s.index))); err != nil {
+	if err := s.seal(ctx, w, u.seal(int(s.index))); err != nil {
 		return err
 	}
 	u.w.groups.get(u.grant.Blob.Group()).observe(u.w.clock.Now().Sub(started))
@@ -99,9 +100,13 @@ func (s *sender) run() {
 		s.state, s.expiry = sealed, expiry
 	}
 	wake := s.state != sealed || u.count(func(s *sender) bool { return s.state == sealed }) >= u.grant.Scheme.Quorum()
+	orphan := u.failed && s.sealing
 	u.mu.Unlock()
 	if wake {
 		u.signal()
+	}
+	if orphan {
+		_ = remove(context.WithoutCancel(s.ctx), u.nodes, s.doomed())
 	}
 }
 
@@ -148,7 +153,7 @@ func (s *sender) send() (expiry int64, err error) {
 			return 0, err
 		}
 		expiry := s.renew(w)
-		return expiry, w.Seal(s.ctx, j.sum)
+		return expiry, s.seal(s.ctx, w, j.sum)
 	}
 }
 

@@ -51,9 +51,26 @@ func (w *Writer) Wait() { w.wg.Wait() }
 // On nil at least a quorum of shards is sealed, and durable; every other one
 // is a hole in the returned blob, told in holes. src was read up to io.EOF
 // before anything was sealed: any other error of src is returned as it is,
-// and no shard exists. On other errors shards may have been sealed; nothing
-// refers to them, and nothing may: commit only what was returned with nil.
+// and no shard exists. On other errors shards may have been sealed, and are
+// deleted as far as their nodes answer; nothing refers to them, and nothing
+// may: commit only what was returned with nil.
 func (w *Writer) Write(ctx context.Context, grant *tracker.Grant, nodes storage.Nodes, src io.Reader, size int64) (tracker.NewBlob, []storage.Damage, error) {
+	return w.WriteWithin(ctx, nil, grant, nodes, src, size)
+}
+
+// Memory bounds what a write holds. It is used by one goroutine.
+type Memory interface {
+	// Take waits until the write may hold n bytes. It is asked at most once,
+	// before Try; its error ends the write and is returned as it is.
+	Take(ctx context.Context, n int64) error
+	// Try asks for n bytes in all from now on, more than before or less, and
+	// does not wait. Less than Take gave is never refused.
+	Try(n int64) bool
+}
+
+// WriteWithin is Write under a bound on its memory. A source that is slow
+// holds little of it; how it goes on is judged with each batch.
+func (w *Writer) WriteWithin(ctx context.Context, m Memory, grant *tracker.Grant, nodes storage.Nodes, src io.Reader, size int64) (tracker.NewBlob, []storage.Damage, error) {
 	if size > erasure.MaxBlob {
 		return tracker.NewBlob{}, nil, erasure.ErrTooLarge
 	}
@@ -61,20 +78,20 @@ func (w *Writer) Write(ctx context.Context, grant *tracker.Grant, nodes storage.
 	if err != nil {
 		return tracker.NewBlob{}, nil, err
 	}
-	u := &upload{w: w, grant: grant, nodes: nodes, ticket: grant.Ticket, enc: codec.NewEncoder(size), size: size}
+	u := &upload{w: w, grant: grant, nodes: nodes, ticket: grant.Ticket, enc: codec.NewEncoder(size), size: size, fast: true}
 	if err := u.begin(ctx); err != nil {
 		return tracker.NewBlob{}, nil, err
 	}
-	src, release, err := w.ahead(src, size)
+	pool := w.pools.get(grant.Scheme)
+	pool.once.Do(func() { pool.init(codec) })
+	u.pool = &pool.batches
+	src, release, err := u.ahead(ctx, m, src)
 	if err != nil {
 		return tracker.NewBlob{}, nil, err
 	}
 	defer release()
-	pool := w.pools.get(grant.Scheme)
-	pool.once.Do(func() { pool.init(codec) })
-	u.pool = &pool.batches
-	batch := u.pool.get(size)
-	last, err := u.enc.Fill(src, batch)
+	batch := u.first()
+	last, err := u.fill(src, batch)
 	switch {
 	case err != nil:
 		u.pool.put(batch)
@@ -100,12 +117,16 @@ type upload struct {
 	enc     *stripe.Encoder
 	size    int64
 	renewAt time.Time
+	memory  Memory // nil: no bound, or within what is free
+	head    *head  // of the source; nil if that is in memory
+	fast    bool   // the source was, of late
 	senders []sender
 	wake    chan struct{} // capacity 1: senders' states have changed
 	cancel  context.CancelFunc
 
-	mu     sync.Mutex // guards ticket and the senders' states
+	mu     sync.Mutex // guards what follows and the senders' states
 	ticket storage.Ticket
+	failed bool // nothing will refer to the blob
 }
 
 // begin checks the grant and names its shards to the encoder.
@@ -139,7 +160,8 @@ func (u *upload) single(ctx context.Context, b *stripe.Batch) error {
 	s := &u.senders[0]
 	s.state, s.err = running, s.once(ctx, b.Shard(int(s.index)))
 	if s.err != nil {
-		s.state = failed
+		s.state, s.exited = failed, true
+		u.fail(ctx)
 		return u.lost(ctx)
 	}
 	s.state, s.expiry = sealed, u.ticket.Expiry
@@ -152,7 +174,7 @@ func (u *upload) stream(ctx context.Context, src io.Reader, b *stripe.Batch, las
 	u.wake = make(chan struct{}, 1)
 	u.start(ctx, b, last)
 	held := make([]*stripe.Batch, 0, 2) // handed out, by number
-	err := func() error {
+	err := func() (err error) {
 		for n := 1; ; n++ {
 			if n > 1 {
 				u.hand(b, n, last)
@@ -163,12 +185,17 @@ func (u *upload) stream(ctx context.Context, src io.Reader, b *stripe.Batch, las
 			}
 			u.renewTicket(ctx)
 			// Two batches at most: the next is filled while this one is sent.
-			if err := u.await(ctx, func(s *sender) bool { return s.done >= n-1 }, false); err != nil {
+			// A slow source takes longer to fill it than the nodes to take
+			// this one, so that one is enough.
+			sent := n - 1
+			if !u.fast {
+				sent = n
+			}
+			if err := u.await(ctx, func(s *sender) bool { return s.done >= sent }, false); err != nil {
 				return err
 			}
-			b, held = u.reuse(held, n)
-			var err error
-			if last, err = u.enc.Fill(src, b); err != nil {
+			b, held = u.reuse(held, n-sent, sent)
+			if last, err = u.fill(src, b); err != nil {
 				u.pool.put(b)
 				return err
 			}
@@ -178,28 +205,10 @@ func (u *upload) stream(ctx context.Context, src io.Reader, b *stripe.Batch, las
 		u.abort()
 	}
 	u.settle(held)
+	if err != nil {
+		u.fail(ctx)
+	}
 	return err
-}
-
-// reuse returns a batch to fill: the one before the n-th, unless a node that
-// was given up still holds it. held is then what nodes may be reading.
-func (u *upload) reuse(held []*stripe.Batch, n int) (*stripe.Batch, []*stripe.Batch) {
-	if len(held) < 2 {
-		return u.pool.most(), held
-	}
-	old, held := held[0], held[1:]
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for i := range u.senders {
-		if s := &u.senders[i]; s.done < n-1 && !s.exited {
-			return u.pool.most(), held
-		}
-	}
-	if old.Cap() < u.pool.full {
-		u.pool.put(old)
-		return u.pool.most(), held
-	}
-	return old, held
 }
 
 // settle ends the senders' contexts and gives back the batches that nobody

@@ -33,8 +33,12 @@ uploads by POST and policy. The deprecated operations %s have the routes of thei
 
 - A query parameter that the operation does not have is refused on PUT, POST, DELETE and on GET of a bucket: 501 if S3 knows it, else
   400. On GET and HEAD of an object unknown parameters are ignored. ` + "`x-id`" + ` has to agree with the route.
+- A parameter of the operation that comes twice is refused with 400, and so is an element of a document that may come once.
 - A query parameter ` + "`x-amz-*`" + `, in any letter case, is the header of that name.
 - A header that changes the meaning of a request and is not served is refused with 501, never ignored. The tables below name these.
+- ` + "`x-amz-trailer`" + ` is refused with 400 where ` + "`x-amz-content-sha256`" + ` announces no trailer, and ` + "`Content-Encoding: aws-chunked`" + ` where the
+  payload is unsigned and not framed. Where the whole body is signed, it is the object's own coding and kept, as S3 does.
+- In DeleteObjects a ` + "`VersionId`" + ` that is malformed or empty is NoSuchVersion for its key alone, as in S3; the other keys are deleted.
 - Authorisation comes before everything else: without it, no answer tells whether a bucket, a key or an operation exists.
 
 `)

@@ -24,6 +24,8 @@ const (
 	BadHeader
 	// HeadersTooLarge: all headers together are over the limit: 400.
 	HeadersTooLarge
+	// Repeated: a query parameter of the operation comes twice: 400.
+	Repeated
 )
 
 // Refusal is the error of a request that the table does not let through.
@@ -35,7 +37,7 @@ type Refusal struct {
 // Error implements error.
 func (r *Refusal) Error() string {
 	names := [...]string{"", "is not implemented", "is not a parameter of this operation", "does not agree with the request",
-		"is not allowed here", "is a header that is not implemented", "has a value that is not allowed", "headers are too large"}
+		"is not allowed here", "is a header that is not implemented", "has a value that is not allowed", "headers are too large", "comes more than once"}
 	return fmt.Sprintf("%s %s", r.Name, names[r.Reason])
 }
 
@@ -88,13 +90,16 @@ func (g *group) find(tg *Target, q Query, h http.Header) *Operation {
 	return nil
 }
 
-// check holds the query against the operation. On GET and HEAD of an object
+// check holds the query against the operation. None of the operation's own
+// parameters may come twice, since one of the two would be ignored. On GET and HEAD of an object
 // keys that nobody knows are ignored, since cache busters are common.
 func (g *group) check(op *Operation, q Query) *Refusal {
 	lenient := op.Method == "HEAD" || op.Method == "GET" && op.Level == Object
 	for i := range q {
 		key := q[i].Key
 		switch {
+		case op.params[key] && q[:i].Has(key):
+			return &Refusal{Reason: Repeated, Name: key, Value: q[i].Value}
 		case key == "x-id":
 			if !agrees(op, q[i].Value) {
 				return &Refusal{Reason: WrongID, Name: key, Value: q[i].Value}

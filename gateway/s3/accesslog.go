@@ -15,6 +15,9 @@ func (c *call) logAccess(d time.Duration, aborted bool) {
 	if c.code != "" {
 		e = e.Str("code", string(c.code))
 	}
+	if c.refused != "" {
+		e = e.Str("refused", cut(c.refused))
+	}
 	if c.auth != nil && c.auth.Identity.AccessKey != "" {
 		e = e.Str("accessKey", c.auth.Identity.AccessKey)
 	}

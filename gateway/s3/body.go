@@ -66,30 +66,53 @@ func (c *call) openBody(o bodyOptions) (*body, error) {
 	if length < 0 && o.needLength && !c.auth.Payload.Framed() {
 		return nil, s3err.MissingContentLength
 	}
-	if err := c.unframed(length); err != nil {
+	if err := c.checkFraming(length); err != nil {
 		return nil, err
 	}
-	src := sigv4.NewBody(c.r.Body, c.auth, length)
+	src := sigv4.NewBody(c.sent(), c.auth, length)
 	if length = src.Length(); length > o.max {
 		return nil, errTooLarge(length, o.max)
 	}
 	return &body{src: src, signed: src, length: length, max: o.max, ask: o.ask, etag: o.etag, pool: c.s.blobs.md5}, nil
 }
 
-// unframed refuses headers of a framed body on one of length bytes that is
-// not: the frames would be stored as data, and the trailer's checksum would
-// not be looked for.
-func (c *call) unframed(length int64) error {
-	if c.auth.Payload.Framed() {
-		return nil
+// sent is the body as it is sent.
+func (c *call) sent() io.Reader {
+	if c.body.ReadCloser == nil {
+		return c.r.Body
 	}
-	if v := first(c.r.Header, "X-Amz-Decoded-Content-Length"); v != "" && v != formatInt(length) {
-		return fmt.Errorf("%.32q for a body of %d bytes: %w", v, length, auth.ErrBadLength)
-	}
-	if v := first(c.r.Header, "X-Amz-Trailer"); v != "" {
+	return &c.body
+}
+
+// checkFraming refuses headers of framing that the payload mode does not have,
+// on a body of length bytes: the frames would be stored as data, or the
+// trailer's checksum would not be looked for.
+//
+// S3 refuses aws-chunked under an unsigned payload, and takes it for the
+// object's own coding where the whole body is signed (see objectHeaders).
+func (c *call) checkFraming(length int64) error {
+	mode := c.auth.Payload
+	if v := c.header("X-Amz-Trailer"); v != "" && !mode.Trailing() {
 		return fmt.Errorf("%.64q announced for a body without a trailer: %w", v, auth.ErrTrailerMalformed)
 	}
+	if mode.Framed() {
+		return nil
+	}
+	if v := c.header("X-Amz-Decoded-Content-Length"); v != "" && v != formatInt(length) {
+		return fmt.Errorf("%.32q for a body of %d bytes: %w", v, length, auth.ErrBadLength)
+	}
+	if v := c.contentEncoding(); mode == sigv4.Unsigned && sigv4.HasChunked(v) {
+		return errArgument("aws-chunked encoding is not supported when x-amz-content-sha256 UNSIGNED-PAYLOAD is supplied", "content-encoding", v)
+	}
 	return nil
+}
+
+// contentEncoding is the request's Content-Encoding, hoisted or not.
+func (c *call) contentEncoding() string {
+	if v := joined(c.r.Header, "Content-Encoding"); v != "" {
+		return v
+	}
+	return c.hoisted("Content-Encoding")
 }
 
 // openDocument opens a body that is an XML document of at most max bytes. On
@@ -146,15 +169,21 @@ func (b *body) readAll(buf []byte) error {
 	return b.err
 }
 
-// hold is readAll into a buffer of d. A longer body begins in a small one and
-// gets one four times as large whenever that is full, so that memory is taken
-// for bytes that are there.
-func (b *body) hold(d *dataPath) (*[]byte, error) {
+// hold is readAll into a buffer of d. It begins in a small one and gets one
+// four times as large whenever that is full, so that memory is taken for bytes
+// that are there. take is asked for the whole length before more than freeHeld
+// of it is held.
+func (b *body) hold(d *dataPath, take func(n int64) error) (*[]byte, error) {
 	length := int(b.length)
-	buf, n := d.buffer(min(length, 4*firstPiece)), 0
+	buf, n := d.buffer(min(length, firstPiece)), 0
 	for b.err == nil && len(*buf) < length {
 		if b.err = b.readPiece((*buf)[n:], n); b.err == nil {
 			n = len(*buf)
+			if 4*n > freeHeld && length > freeHeld {
+				if b.err = take(b.length); b.err != nil {
+					break
+				}
+			}
 			more := d.buffer(min(length, 4*n))
 			copy(*more, *buf)
 			d.giveBack(buf)
@@ -312,7 +341,10 @@ func (r *resumed) Close() error {
 // not end within buf, buf is full and the rest is to be read from b.
 func (b *body) readUpTo(buf []byte) ([]byte, error) {
 	n, err := io.ReadFull(b, buf)
-	if b.err == io.EOF {
+	if b.err != nil { // ReadFull forgets what came with the last byte that it asked for
+		err = b.err
+	}
+	if err == io.EOF {
 		err = nil
 	}
 	return buf[:n], err

@@ -123,11 +123,17 @@ func TestBodyLimits(t *testing.T) {
 		min, max int64
 		code     s3err.Code
 	}{"within": {5, 5, ""}, "small": {6, 9, s3err.EntityTooSmall}, "large": {0, 4, s3err.EntityTooLarge}} {
-		src.file = sigv4.NewBody(strings.NewReader("hello"), &sigv4.Result{}, -1)
-		b := &body{src: src.file, length: -1, min: tc.min, max: tc.max, etag: true}
-		got, err := b.readUpTo(make([]byte, 100))
-		if code(err) != tc.code || err == nil && string(got) != "hello" {
-			t.Errorf("%s: %q, %v", name, got, err)
+		for _, room := range []int{100, 6, 5} {
+			src.file = sigv4.NewBody(strings.NewReader("hello"), &sigv4.Result{}, -1)
+			b := &body{src: src.file, length: -1, min: tc.min, max: tc.max, etag: true}
+			got, err := b.readUpTo(make([]byte, room))
+			if room == 5 && tc.code == s3err.EntityTooSmall {
+				// The end is not known yet.
+				_, err = b.Read(make([]byte, 1))
+			}
+			if code(err) != tc.code || err == nil && string(got) != "hello" {
+				t.Errorf("%s, room for %d: %q, %v", name, room, got, err)
+			}
 		}
 	}
 }
@@ -150,22 +156,44 @@ type timeoutError struct{}
 func (timeoutError) Error() string { return "slow" }
 func (timeoutError) Timeout() bool { return true }
 
-// TestUnframedBody refuses a body that is not framed under headers that only
-// a framed one has: it would be stored with its frames, or without the check
-// that its trailer was announced for.
-func TestUnframedBody(t *testing.T) {
+// TestFraming refuses headers of framing that the payload mode does not have:
+// the body would be stored with its frames, or without the check that its
+// trailer was announced for.
+func TestFraming(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	const decoded, trailer, encoding = "X-Amz-Decoded-Content-Length", "X-Amz-Trailer", "Content-Encoding"
+	for _, tc := range []struct {
+		payload     sigv4.Payload
 		name, value string
 		want        error
 	}{
-		{"X-Amz-Decoded-Content-Length", "5", nil},
-		{"X-Amz-Decoded-Content-Length", "3", auth.ErrBadLength},
-		{"X-Amz-Decoded-Content-Length", "x", auth.ErrBadLength},
-		{"X-Amz-Trailer", "x-amz-checksum-crc32", auth.ErrTrailerMalformed},
+		{sigv4.Unsigned, decoded, "5", nil},
+		{sigv4.Unsigned, decoded, "3", auth.ErrBadLength},
+		{sigv4.Unsigned, decoded, "x", auth.ErrBadLength},
+		{sigv4.Signed, decoded, "3", auth.ErrBadLength},
+		{sigv4.Unsigned, trailer, "x-amz-checksum-crc32", auth.ErrTrailerMalformed},
+		{sigv4.Signed, trailer, "x-amz-checksum-crc32", auth.ErrTrailerMalformed},
+		{sigv4.Chunked, trailer, "x-amz-checksum-crc32", auth.ErrTrailerMalformed},
+		{sigv4.ChunkedTrailer, trailer, "x-amz-checksum-crc32", nil},
+		{sigv4.UnsignedTrailer, trailer, "x-amz-checksum-crc32", nil},
+		{sigv4.Unsigned, encoding, "aws-chunked", s3err.InvalidArgument},
+		{sigv4.Unsigned, encoding, "gzip, AWS-Chunked", s3err.InvalidArgument},
+		{sigv4.Unsigned, encoding, "gzip", nil},
+		{sigv4.Unsigned, encoding, "x-aws-chunked, gzip", nil},
+		{sigv4.Signed, encoding, "aws-chunked", nil},
+		{sigv4.Chunked, encoding, "aws-chunked", nil},
+		{sigv4.UnsignedTrailer, encoding, "aws-chunked", nil},
 	} {
-		if _, err := testBody("hello", 5, bodyOptions{max: 10}, c.name, c.value); !errors.Is(err, c.want) {
-			t.Errorf("%s: %s: %v", c.name, c.value, err)
+		for _, hoisted := range []bool{false, true} {
+			headers, query := []string{tc.name, tc.value}, []string(nil)
+			if hoisted {
+				headers, query = query, headers
+			}
+			c := headerCall(headers, query...)
+			c.auth.Payload = tc.payload
+			if err := c.checkFraming(5); code(err) != code(tc.want) {
+				t.Errorf("mode %d, %s: %s, hoisted %v: %v", tc.payload, tc.name, tc.value, hoisted, err)
+			}
 		}
 	}
 }

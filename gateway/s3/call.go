@@ -2,9 +2,10 @@
 // and turns requests into calls of the tracker and the storage nodes. One
 // function authorises, one reads bodies, one writes errors.
 //
-// Its goroutines are those of net/http, one for each request, and those that a
-// body's upload starts and waits for. It keeps no file and no state that a
-// second gateway would need.
+// Its goroutines are those of net/http, one for each request, those that a
+// body's upload starts and waits for, and up to 32 idle ones that read the
+// catalog for a request whose body is to come (see asides). It keeps no file
+// and no state that a second gateway would need.
 package s3
 
 import (
@@ -36,9 +37,10 @@ type call struct {
 	now    time.Time
 	log    zerolog.Logger // the server's; add c.id as "req"
 
-	res  response
-	body stallReader
-	code s3err.Code // of the error that was answered, "" for none
+	res     response
+	body    stallReader
+	code    s3err.Code // of the error that was answered, "" for none
+	refused string     // what is not implemented, for the log
 }
 
 // handler serves one operation. An error is rendered by the one adapter;
@@ -68,7 +70,9 @@ func (c *call) hoisted(name string) string {
 // bucketInfo reads the call's bucket from the catalog and checks
 // x-amz-expected-bucket-owner.
 func (c *call) bucketInfo() (*tracker.Bucket, error) {
-	b, err := c.s.deps.Catalog.Bucket(c.r.Context(), c.bucket)
+	var b *tracker.Bucket
+	var err error
+	c.aside(func() { b, err = c.s.deps.Catalog.Bucket(c.r.Context(), c.bucket) })
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 // headerCall is a call with headers in pairs and query parameters in pairs.
 func headerCall(headers []string, query ...string) *call {
-	c := &call{r: &http.Request{Header: http.Header{}}, auth: &sigv4.Result{Scheme: sigv4.Header}}
+	c := &call{r: &http.Request{Header: http.Header{}}, auth: &sigv4.Result{Scheme: sigv4.Header}, op: route.Named("PutObject")}
 	for i := 0; i+1 < len(headers); i += 2 {
 		c.r.Header.Add(headers[i], headers[i+1])
 	}
@@ -146,7 +146,7 @@ func TestChecksumXMLFields(t *testing.T) {
 
 func TestObjectHeaders(t *testing.T) {
 	t.Parallel()
-	c := headerCall([]string{"Content-Type", "text/plain", "Content-Encoding", "aws-chunked, gzip", "X-Amz-Meta-B", "2", "X-Amz-Meta-A", "1",
+	c := headerCall([]string{"Content-Type", "text/plain", "Content-Encoding", "gzip", "X-Amz-Meta-B", "2", "X-Amz-Meta-A", "1",
 		"X-Amz-Meta-A", "1b", "X-Amz-Date", "x", "Expires", "never"}, "x-amz-META-c", "3", "X-Amz-Meta-A", "hidden", "Cache-Control", "no-store")
 	fields, err := c.objectHeaders()
 	if err != nil {
@@ -169,10 +169,39 @@ func TestObjectHeaders(t *testing.T) {
 		"control in query": {nil, []string{"x-amz-meta-a", "x\r\nSet-Cookie: y"}, s3err.InvalidArgument},
 		"name in query":    {nil, []string{"x-amz-meta-a b", "x"}, s3err.InvalidArgument},
 		"empty name":       {nil, []string{"x-amz-meta-", "x"}, s3err.InvalidArgument},
-		"only aws-chunked": {[]string{"Content-Encoding", "aws-chunked"}, nil, ""},
 	} {
 		if _, err := headerCall(tc.headers, tc.query...).objectHeaders(); code(err) != tc.code {
 			t.Errorf("%s: got %v, want %q", name, err, tc.code)
+		}
+	}
+}
+
+// TestChunkedCoding: aws-chunked says how a body was sent. It is kept only
+// where the body is kept as it was sent.
+func TestChunkedCoding(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		op      string
+		payload sigv4.Payload
+		want    string
+	}{
+		{"PutObject", sigv4.Chunked, "gzip"},
+		{"PutObject", sigv4.UnsignedTrailer, "gzip"},
+		{"PutObject", sigv4.Signed, "aws-chunked, gzip"},
+		{"CreateMultipartUpload", sigv4.Signed, "gzip"},
+		{"CopyObject", sigv4.Signed, "gzip"},
+	} {
+		for _, hoisted := range []bool{false, true} {
+			headers, query := []string{"Content-Encoding", "aws-chunked, gzip"}, []string(nil)
+			if hoisted {
+				headers, query = query, headers
+			}
+			c := headerCall(headers, query...)
+			c.op, c.auth.Payload = route.Named(tc.op), tc.payload
+			fields, err := c.objectHeaders()
+			if err != nil || len(fields) != 1 || fields[0].Value != tc.want {
+				t.Errorf("%s, mode %d: %v, %v", tc.op, tc.payload, fields, err)
+			}
 		}
 	}
 }

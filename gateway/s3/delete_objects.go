@@ -33,7 +33,7 @@ func deleteObjects(c *call) error {
 	if err != nil {
 		return err
 	}
-	results, err := c.deleteAll(bucket, req.entries)
+	results, err := c.deleteAll(bucket, req)
 	if err != nil {
 		return err
 	}
@@ -54,13 +54,16 @@ func deleteObjects(c *call) error {
 }
 
 // deleteAll deletes what may be deleted and returns a result for each entry.
-func (c *call) deleteAll(bucket *tracker.Bucket, entries []tracker.DeleteEntry) ([]tracker.DeleteResult, error) {
+func (c *call) deleteAll(bucket *tracker.Bucket, req *deleteRequest) ([]tracker.DeleteResult, error) {
+	entries := req.entries
 	results := make([]tracker.DeleteResult, len(entries))
 	index := make([]int, 0, len(entries))
 	r := &tracker.DeleteObjects{Bucket: bucket.ID, Entries: make([]tracker.DeleteEntry, 0, len(entries))}
 	for i := range entries {
-		if err := c.mayDelete(&entries[i]); err != nil {
-			results[i].Err = err
+		if results[i].Err = c.mayDelete(&entries[i]); results[i].Err == nil {
+			results[i].Err = req.refused[i]
+		}
+		if results[i].Err != nil {
 			continue
 		}
 		index = append(index, i)
@@ -83,15 +86,11 @@ func (c *call) deleteAll(bucket *tracker.Bucket, entries []tracker.DeleteEntry) 
 	}
 	for j, i := range index {
 		results[i] = done[j]
-		if gone(done[j].Err) && r.Entries[j].Conditions.Empty() {
+		if errors.Is(done[j].Err, tracker.ErrNoSuchKey) && r.Entries[j].Conditions.Empty() {
 			results[i].Err = nil // deleting what is not there succeeds
 		}
 	}
 	return results, nil
-}
-
-func gone(err error) bool {
-	return errors.Is(err, tracker.ErrNoSuchKey) || errors.Is(err, tracker.ErrNoSuchVersion)
 }
 
 func (c *call) mayDelete(e *tracker.DeleteEntry) error {

@@ -12,6 +12,8 @@ import (
 // deleteRequest is the document of DeleteObjects.
 type deleteRequest struct {
 	entries []tracker.DeleteEntry
+	// refused are the errors of entries that are not to be tried, by index.
+	refused map[int]error
 	quiet   bool
 }
 
@@ -21,7 +23,7 @@ func parseDelete(doc []byte) (*deleteRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &deleteRequest{}
+	r, quieted := &deleteRequest{}, false
 	if t, err := s.nextElement(); err != nil || t.kind != xmlStart || t.name != "Delete" {
 		return nil, errMalformedXML("")
 	}
@@ -36,12 +38,11 @@ func parseDelete(doc []byte) (*deleteRequest, error) {
 			}
 			return r, nil
 		case t.name == "Object" && len(r.entries) < gateway.MaxDeleteKeys:
-			e, err := s.deleteEntry()
-			if err != nil {
+			if err := s.deleteEntry(r); err != nil {
 				return nil, err
 			}
-			r.entries = append(r.entries, e)
-		case t.name == "Quiet":
+		case t.name == "Quiet" && !quieted:
+			quieted = true
 			v, err := s.content()
 			if err != nil {
 				return nil, err
@@ -55,48 +56,59 @@ func parseDelete(doc []byte) (*deleteRequest, error) {
 	}
 }
 
-// deleteEntry reads one Object, whose start was read.
-func (s *xmlScanner) deleteEntry() (e tracker.DeleteEntry, err error) {
-	keyed := false
+// deleteEntry reads one Object, whose start was read, into r. An empty
+// VersionId is no version that there is, as S3 has it, rather than none: the
+// current object would be deleted where a version was meant.
+func (s *xmlScanner) deleteEntry(r *deleteRequest) error {
+	var e tracker.DeleteEntry
+	s.begin()
 	for {
 		t, err := s.nextElement()
 		if err != nil {
-			return e, err
+			return err
 		}
 		if t.kind == xmlEnd {
-			if !keyed {
-				return e, errMalformedXML("")
+			if e.Key == "" {
+				return errMalformedXML("")
 			}
-			return e, nil
+			r.entries = append(r.entries, e)
+			return nil
 		}
 		v, err := s.content()
 		if err != nil {
-			return e, err
+			return err
 		}
-		trimmed, ok := strings.TrimSpace(v), true
+		trimmed, ok := strings.TrimSpace(v), s.once(t.name)
 		switch t.name {
 		case "Key":
-			ok = !keyed && v != ""
-			e.Key, keyed = v, true
+			e.Key = v
 		case "VersionId":
-			e.Version = trimmed
+			if e.Version = trimmed; trimmed == "" {
+				r.refuse(len(r.entries), tracker.ErrNoSuchVersion)
+			}
 		case "ETag":
 			e.IfMatch = []string{strings.Trim(trimmed, `"`)}
 		case "Size":
 			var n int64
 			n, err = strconv.ParseInt(trimmed, 10, 64)
-			e.IfSize, ok = &n, err == nil && n >= 0
+			e.IfSize, ok = &n, ok && err == nil && n >= 0
 		case "LastModifiedTime":
-			var ms int64
-			ms, ok = parseTime(trimmed)
-			e.IfModifiedTime = &ms
+			ms, good := parseTime(trimmed)
+			e.IfModifiedTime, ok = &ms, ok && good
 		default:
 			ok = false
 		}
 		if !ok {
-			return e, errMalformedXML("")
+			return errMalformedXML("")
 		}
 	}
+}
+
+func (r *deleteRequest) refuse(i int, err error) {
+	if r.refused == nil {
+		r.refused = map[int]error{}
+	}
+	r.refused[i] = err
 }
 
 // nextElement returns the next start or end of an element; between them there

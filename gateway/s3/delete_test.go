@@ -82,6 +82,11 @@ func TestParseDelete(t *testing.T) {
 	}
 	for _, doc := range []string{"", "<Delete/>", "<Delete></Delete>", deleteDocument(1001), "<Delete><Object/></Delete>", "<Other><Object><Key>a</Key></Object></Other>",
 		"<Delete><Object><Key></Key></Object></Delete>", "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>", "<Delete><Object><Key>a</Key></Object>",
+		"<Delete><Object><Key>a</Key><Key>a</Key></Object></Delete>", "<Delete><Object><Key>a</Key><VersionId/><VersionId>null</VersionId></Object></Delete>",
+		"<Delete><Object><VersionId>null</VersionId><Key>a</Key><VersionId>null</VersionId></Object></Delete>",
+		"<Delete><Object><Key>a</Key><ETag>e</ETag><ETag>f</ETag></Object></Delete>", "<Delete><Object><Key>a</Key><Size>1</Size><Size>1</Size></Object></Delete>",
+		"<Delete><Object><Key>a</Key><LastModifiedTime>1</LastModifiedTime><LastModifiedTime>2</LastModifiedTime></Object></Delete>",
+		"<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Quiet>false</Quiet></Delete>",
 		"<Delete><Object><Key>a</Key></Object></Delete><Delete/>", "<Delete>text<Object><Key>a</Key></Object></Delete>", "<Delete><Nope/></Delete>",
 		"<Delete><Object><Key>a</Key><Size>-1</Size></Object></Delete>", "<Delete><Object><Key>&nbsp;</Key></Object></Delete>",
 		"<Delete><Object><Key>&#xD800;</Key></Object></Delete>", "<Delete><Object><Key>\xff</Key></Object></Delete>",

@@ -45,7 +45,7 @@ func (c *call) objectHeaders() ([]tracker.Field, error) {
 		if v == "" && hoisted {
 			v = c.hoisted(k.lower)
 		}
-		if k.lower == "content-encoding" {
+		if k.lower == "content-encoding" && !c.storedAsSent() {
 			v = sigv4.StripChunked(v)
 		}
 		if v != "" {
@@ -62,6 +62,12 @@ func (c *call) objectHeaders() ([]tracker.Field, error) {
 		fields = hoistMetadata(fields, system, c.query)
 	}
 	return fields, checkFields(fields, system)
+}
+
+// storedAsSent reports whether the object is the request's body as it was sent,
+// and its Content-Encoding that of the object, aws-chunked included.
+func (c *call) storedAsSent() bool {
+	return c.op.Body == route.Stream && c.auth.Payload == sigv4.Signed
 }
 
 // hoistMetadata adds user metadata that a presigner moved into the query. A

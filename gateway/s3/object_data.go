@@ -30,11 +30,15 @@ type dataPath struct {
 
 // bufferSizes are the classes of buffers in bytes. The first takes the first
 // piece of a body, the last any body that is held before it is written.
-var bufferSizes = [...]int{firstPiece, 16 << 10, gateway.MaxInlineLimit + 1, 256 << 10, maxHeld}
+var bufferSizes = [...]int{firstPiece, 4 << 10, 16 << 10, gateway.MaxInlineLimit + 1, 256 << 10, maxHeld}
 
 // firstPiece is how many bytes of a body must be there before more memory is
 // given to it than they need.
-const firstPiece = 4 << 10
+const firstPiece = 1 << 10
+
+// freeHeld is how many bytes of a body are held before it takes a share of the
+// budget.
+const freeHeld = 16 << 10
 
 // maxHeld is the length up to which a body is held in memory before it is
 // written, so that it can be written again under another grant. The writer
@@ -86,6 +90,7 @@ func (d *dataPath) close() {
 // to be shut down before.
 func (s *Server) Close() error {
 	s.blobs.close()
+	s.asides.close()
 	return nil
 }
 

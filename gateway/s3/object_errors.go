@@ -23,10 +23,6 @@ func errMarker(method string) error {
 	return s3err.MethodNotAllowed.New("", "Method", method, "ResourceType", "DeleteMarker")
 }
 
-func errHeaderNotImplemented(name string) error {
-	return s3err.NotImplemented.New("A header you provided implies functionality that is not implemented", "Header", name)
-}
-
 func errMetadataTooLarge(size int) error {
 	return s3err.MetadataTooLarge.New("", "Size", strconv.Itoa(size), "MaxSizeAllowed", strconv.Itoa(gateway.MaxUserMetadata))
 }

@@ -30,11 +30,6 @@ func putObject(c *call) error {
 		return err
 	}
 	defer body.close()
-	if body.length > maxHeld {
-		if err := c.precheck(r); err != nil {
-			return err
-		}
-	}
 	res, err := c.putBody(r, body)
 	if err != nil {
 		return err
@@ -58,13 +53,18 @@ func (c *call) newPut(b *tracker.Bucket) (*tracker.PutObject, error) {
 	return r, err
 }
 
-// precheck judges the conditions of a large write before its body is sent for
-// nothing. The commit judges them again, and its word counts.
+// precheck judges the conditions of a write before its body is sent, and
+// written to nodes, for nothing. It is a hint: the commit judges them again, and
+// its word counts.
 func (c *call) precheck(r *tracker.PutObject) error {
 	if r.Conditions.Empty() {
 		return nil
 	}
-	obj, err := c.s.deps.Catalog.GetObject(c.r.Context(), &tracker.GetObject{Bucket: r.Bucket, Key: r.Key})
+	var obj *tracker.Object
+	var err error
+	c.aside(func() {
+		obj, err = c.s.deps.Catalog.GetObject(c.r.Context(), &tracker.GetObject{Bucket: r.Bucket, Key: r.Key})
+	})
 	named := func(tags []string) bool { return slices.Contains(tags, "*") || slices.Contains(tags, obj.ETag) }
 	switch {
 	case errors.Is(err, tracker.ErrNoSuchKey) || errors.Is(err, tracker.ErrDeleteMarker):
@@ -79,7 +79,13 @@ func (c *call) precheck(r *tracker.PutObject) error {
 
 // putBody stores a body and commits it as the version that r describes.
 func (c *call) putBody(r *tracker.PutObject, body *body) (*tracker.PutResult, error) {
-	data, err := c.store(body, r.Bucket, r.Class, c.inlineLimit(r.Class))
+	inline := c.inlineLimit(r.Class)
+	if body.length < 0 || body.length > int64(inline) {
+		if err := c.precheck(r); err != nil {
+			return nil, err
+		}
+	}
+	data, err := c.store(body, r.Bucket, r.Class, inline)
 	if err != nil {
 		return nil, err
 	}
@@ -90,10 +96,12 @@ func (c *call) putBody(r *tracker.PutObject, body *body) (*tracker.PutResult, er
 	r.Checksum = tracker.Checksum{Algorithm: body.ask.algorithm, Value: body.checksum}
 	res, err := c.commitPut(r)
 	r.Inline = nil
-	if err == nil {
-		c.reportDamage(data.holes)
+	if err != nil {
+		c.discard(data, err)
+		return nil, err
 	}
-	return res, err
+	c.reportDamage(data.holes)
+	return res, nil
 }
 
 // inlineLimit is the length up to which a body travels in the commit.

@@ -43,7 +43,7 @@ func (c *call) readObject(b *tracker.Bucket, key string, obj *tracker.Object, r 
 	o := &objectReader{c: c, ctx: c.r.Context(), ref: tracker.Ref{Bucket: b.ID, Key: key, Seq: obj.Seq}, obj: obj,
 		at: r.off, end: r.off + r.n, page: obj.Extents}
 	if !isInline(obj) {
-		c.s.reads.enter(o, c.now.UnixMilli())
+		c.s.reads.enter(o, c.s.floor())
 	}
 	return o
 }

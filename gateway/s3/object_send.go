@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"net/http"
 
 	"github.com/minio/crc64nvme"
 
@@ -29,7 +28,7 @@ func (c *call) sendObject(w *headerWriter, b *tracker.Bucket, obj *tracker.Objec
 		_, _ = c.w.Write(obj.Inline[r.off : r.off+r.n]) // an error is the client's going away
 		return nil
 	}
-	out := &objectSender{w: c.w, status: status, left: r.n}
+	out := &objectSender{w: &c.res, status: status, left: r.n}
 	if whole {
 		out.crc, out.want = crc64nvme.New(), obj.CRC64NVME
 	}
@@ -62,9 +61,10 @@ func sendError(err error) error {
 	return fmt.Errorf("%w: %w", errClientGone, err)
 }
 
-// objectSender writes an object to the client and checks it on the way.
+// objectSender writes an object to the client and checks it on the way. It is
+// a blob.VecWriter.
 type objectSender struct {
-	w       http.ResponseWriter
+	w       *response
 	status  int
 	started bool
 	left    int64
@@ -72,19 +72,27 @@ type objectSender struct {
 	want    uint64
 }
 
-// Write implements io.Writer.
-func (s *objectSender) Write(p []byte) (int, error) {
-	s.left -= int64(len(p))
-	if s.crc != nil {
-		s.crc.Write(p)
-		if s.left == 0 && s.crc.Sum64() != s.want {
-			return 0, fmt.Errorf("CRC64NVME of the whole object: %w", storage.ErrCorrupt)
+// WriteVec implements blob.VecWriter.
+func (s *objectSender) WriteVec(bufs [][]byte) (int64, error) {
+	for _, p := range bufs {
+		s.left -= int64(len(p))
+		if s.crc != nil {
+			s.crc.Write(p)
 		}
+	}
+	if s.crc != nil && s.left == 0 && s.crc.Sum64() != s.want {
+		return 0, fmt.Errorf("CRC64NVME of the whole object: %w", storage.ErrCorrupt)
 	}
 	if !s.started {
 		s.started = true
 		s.w.WriteHeader(s.status)
 	}
-	n, err := s.w.Write(p)
+	n, err := s.w.WriteVec(bufs)
 	return n, sendError(err)
+}
+
+// Write implements io.Writer.
+func (s *objectSender) Write(p []byte) (int, error) {
+	n, err := s.WriteVec([][]byte{p})
+	return int(n), err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"holdfast/gateway/blob"
 	"holdfast/gateway/s3err"
 	"holdfast/internal/fault"
 	"holdfast/storage"
@@ -33,7 +34,8 @@ func (s *stored) release() {
 // inlineLimit bytes into memory, any other into a blob. On nil the body is
 // verified.
 func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit int) (*stored, error) {
-	to := &target{call: c, body: b, limit: inlineLimit, PlaceRequest: tracker.PlaceRequest{Bucket: bucket, Class: class, Size: b.length}}
+	to := &target{call: c, body: b, limit: inlineLimit, share: c.share(), PlaceRequest: tracker.PlaceRequest{Bucket: bucket, Class: class, Size: b.length}}
+	defer to.share.release()
 	d := c.s.blobs
 	switch {
 	case b.length == 0:
@@ -48,18 +50,19 @@ func (c *call) store(b *body, bucket tracker.BucketID, class string, inlineLimit
 	if err := b.begin(*first); err != nil {
 		return nil, err
 	}
-	if b.length <= int64(inlineLimit) {
-		return to.whole()
-	}
-	share := min(b.length, writeShare)
-	if err := d.writes.take(c.r.Context(), share); err != nil {
-		return nil, err
-	}
-	defer d.writes.sem.Release(share)
-	if b.length <= maxHeld {
+	if b.length <= max(maxHeld, int64(inlineLimit)) {
 		return to.whole()
 	}
 	return to.stream(b)
+}
+
+// share is the call's of the memory for writes, nothing yet.
+func (c *call) share() *share {
+	s := &share{b: c.s.blobs.writes}
+	if c.body.ReadCloser != nil {
+		s.from = &c.body
+	}
+	return s
 }
 
 // target is where a body goes.
@@ -67,12 +70,13 @@ type target struct {
 	*call
 	body  *body
 	limit int // bytes; bodies at or under it are inline
+	share *share
 	tracker.PlaceRequest
 }
 
 // whole reads the body into memory and stores it.
 func (t *target) whole() (*stored, error) {
-	buf, err := t.body.hold(t.s.blobs)
+	buf, err := t.body.hold(t.s.blobs, func(n int64) error { return t.share.Take(t.r.Context(), n) })
 	if err != nil {
 		return nil, err
 	}
@@ -86,15 +90,16 @@ func (t *target) whole() (*stored, error) {
 }
 
 // unknown stores a body whose length nobody announced: inline if it ends
-// within the limit, else as a stream. It gets a larger buffer once it has
-// filled the first.
+// within the limit, else as a stream. It gets a larger buffer, up to the
+// limit, whenever it has filled one.
 func (t *target) unknown() (*stored, error) {
 	d := t.s.blobs
 	s := &stored{path: d, buf: d.buffer(min(firstPiece, t.limit+1))}
 	var err error
 	s.inline, err = t.body.readUpTo(*s.buf)
-	if n := len(s.inline); err == nil && n == firstPiece && n <= t.limit && t.body.err == nil {
-		more := d.buffer(t.limit + 1)
+	for err == nil && t.body.err == nil && len(s.inline) == len(*s.buf) && len(s.inline) <= t.limit {
+		n := len(s.inline)
+		more := d.buffer(min(4*n, t.limit+1))
 		copy(*more, s.inline)
 		d.giveBack(s.buf)
 		s.buf = more
@@ -109,17 +114,13 @@ func (t *target) unknown() (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.writes.take(t.r.Context(), writeShare); err != nil {
-		return nil, err
-	}
-	defer d.writes.sem.Release(writeShare)
 	return t.stream(io.MultiReader(bytes.NewReader(s.inline), t.body))
 }
 
 // stream writes src, which reads the body, into a blob. The body is spent by
 // that: where it fails, the client has to send it again.
 func (t *target) stream(src io.Reader) (*stored, error) {
-	s, err := t.write(src)
+	s, err := t.write(src, t.share)
 	if err != nil && t.body.err != nil && t.body.err != io.EOF {
 		return nil, t.body.err // what the client did, rather than what it led to
 	}
@@ -134,21 +135,21 @@ const heldTries = 3
 // nodes failed: they may have left since the first was made.
 func (t *target) held(data []byte) (*stored, error) {
 	for try := 1; ; try++ {
-		s, err := t.write(bytes.NewReader(data))
+		s, err := t.write(bytes.NewReader(data), nil)
 		if err == nil || try == heldTries || t.r.Context().Err() != nil || !errors.Is(err, s3err.ServiceUnavailable) {
 			return s, err
 		}
 	}
 }
 
-// write writes src under a new grant.
-func (t *target) write(src io.Reader) (*stored, error) {
+// write writes src under a new grant, within m.
+func (t *target) write(src io.Reader, m blob.Memory) (*stored, error) {
 	d, ctx := t.s.blobs, t.r.Context()
 	grant, err := d.deps.Scheduler.Place(ctx, &t.PlaceRequest)
 	if err != nil {
 		return nil, fmt.Errorf("place: %w", err)
 	}
-	nb, holes, err := d.writer.Write(ctx, grant, d.deps.Nodes, src, t.Size)
+	nb, holes, err := d.writer.WriteWithin(ctx, m, grant, d.deps.Nodes, src, t.Size)
 	switch {
 	case err == nil:
 		return &stored{blobs: []tracker.NewBlob{nb}, holes: holes}, nil

@@ -78,7 +78,7 @@ func (c *call) openForm() (*postForm, error) {
 	case length > gateway.MaxPut+maxFormBytes:
 		return nil, errTooLarge(length, gateway.MaxPut)
 	}
-	form, err := readPostForm(first(c.r.Header, "Content-Type"), sigv4.NewBody(c.r.Body, c.auth, length))
+	form, err := readPostForm(first(c.r.Header, "Content-Type"), sigv4.NewBody(c.sent(), c.auth, length))
 	switch {
 	case errors.Is(err, errFormTooLarge):
 		return nil, s3err.MaxPostPreDataLengthExceeded
@@ -136,11 +136,7 @@ func (c *call) formPut(b *tracker.Bucket, form *postForm) (*tracker.PutObject, e
 	r := &tracker.PutObject{Bucket: b.ID, Key: c.key}
 	for i := range keptHeaders {
 		k := &keptHeaders[i]
-		v := form.fields[k.lower]
-		if k.lower == "content-encoding" {
-			v = sigv4.StripChunked(v)
-		}
-		if v != "" {
+		if v := form.fields[k.lower]; v != "" {
 			r.Headers = append(r.Headers, tracker.Field{Name: k.lower, Value: v})
 		}
 	}
@@ -150,7 +146,7 @@ func (c *call) formPut(b *tracker.Bucket, form *postForm) (*tracker.PutObject, e
 		case strings.HasPrefix(name, userMetaPrefix):
 			r.Headers = append(r.Headers, tracker.Field{Name: name, Value: v})
 		case !knownFormField(name, v):
-			return nil, errHeaderNotImplemented(name)
+			return nil, s3err.HeaderNotImplemented(name)
 		}
 	}
 	if err := checkFields(r.Headers, system); err != nil {

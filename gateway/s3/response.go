@@ -1,8 +1,11 @@
 package s3
 
 import (
+	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -14,6 +17,7 @@ type response struct {
 	sent   int64 // bytes of body
 	stall  time.Duration
 	next   time.Time // when the deadline is moved again; zero if none was set
+	plain  bool      // no TLS between here and the connection
 }
 
 // stallFree is how many bytes are written without a deadline: the kernel takes
@@ -41,6 +45,34 @@ func (w *response) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// WriteVec writes bufs one after the other, on a plain connection with one
+// system call for all that it takes at once: a frame that is sent alone ends in
+// a packet of a few bytes. It uses bufs up.
+func (w *response) WriteVec(bufs [][]byte) (total int64, err error) {
+	to, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok || !w.plain || len(bufs) == 1 {
+		for _, p := range bufs {
+			n, err := w.Write(p)
+			if total += int64(n); err != nil {
+				return total, err
+			}
+		}
+		return total, nil
+	}
+	// net/http hands what it reads from to the connection, which lets
+	// net.Buffers write itself.
+	for rest := net.Buffers(bufs); ; {
+		w.extend()
+		n, err := to.ReadFrom(&rest)
+		total += n
+		w.sent += n
+		// A client need not take more before the deadline than in Write.
+		if n < stallFree || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return total, err
+		}
+	}
+}
+
 // extend moves the write deadline, at most four times in a stall's length.
 func (w *response) extend() {
 	if now := time.Now(); now.After(w.next) {
@@ -61,8 +93,10 @@ func (w *response) finish() {
 }
 
 // stallReader is a request's body with a bound on the time between two bytes.
+// It knows how fast they come.
 type stallReader struct {
 	io.ReadCloser
+	pace  pace
 	w     http.ResponseWriter // net/http's
 	stall time.Duration
 	next  time.Time
@@ -72,11 +106,17 @@ type stallReader struct {
 
 // Read implements io.Reader.
 func (b *stallReader) Read(p []byte) (int, error) {
-	if now := time.Now(); now.After(b.next) {
+	now := time.Now()
+	if now.After(b.next) {
 		b.next = now.Add(b.stall / 4)
 		_ = http.NewResponseController(b.w).SetReadDeadline(now.Add(b.stall))
 	}
+	if !b.pace.begin(now) {
+		b.ended = true
+		return 0, os.ErrDeadlineExceeded
+	}
 	n, err := b.ReadCloser.Read(p)
+	b.pace.end(time.Now(), n)
 	b.read += int64(n)
 	if err == nil || b.ended {
 		return n, err

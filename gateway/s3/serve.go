@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,16 +18,17 @@ import (
 // ServeHTTP serves one S3 request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, r: r, id: newID(), now: time.Now(), log: s.log}
-	c.res = response{ResponseWriter: w, stall: s.cfg.StallTimeout}
+	c.res = response{ResponseWriter: w, stall: s.cfg.StallTimeout, plain: r.TLS == nil}
 	c.w = &c.res
 	s.metrics.inFlight.Inc()
 	defer c.end()
+	continueEmpty(w, r)
 	h := w.Header()
 	h["Server"], h["X-Amz-Id-2"] = s.server, s.hostID
 	h["X-Amz-Request-Id"] = []string{c.id}
 	if r.ContentLength != 0 && r.Body != nil {
+		// r keeps its own, which net/http looks at when it ends the answer.
 		c.body = stallReader{ReadCloser: r.Body, w: w, stall: s.cfg.StallTimeout}
-		r.Body = &c.body
 	}
 	if origin := r.Header["Origin"]; len(origin) > 0 {
 		s.cors.allow(h, origin[0])
@@ -39,6 +41,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		c.fail(err)
+	}
+}
+
+// continueEmpty answers 100 Continue to a client that waits for it although its
+// request has no body, as S3 does. net/http leaves that out, as RFC 9110,
+// section 10.1.1, allows, but botocore then reads the next answer on the
+// connection wrongly and hangs until its read times out. It comes before any
+// header is set: net/http would send those too.
+func continueEmpty(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 && r.ProtoMajor == 1 && r.ProtoMinor >= 1 && strings.EqualFold(first(r.Header, "Expect"), "100-continue") {
+		w.WriteHeader(http.StatusContinue)
 	}
 }
 
@@ -97,13 +110,18 @@ func (c *call) target() error {
 func (c *call) fail(err error) {
 	e := s3err.From(err)
 	c.code = e.Code
-	if e.Status >= http.StatusInternalServerError && e.Code != s3err.NotImplemented && !c.clientGone(err) {
-		c.log.Error().Err(err).Str("req", c.id).Str("op", c.opName()).Str("bucket", c.bucket).Str("key", c.key).Msg("request failed")
-	} else if e.Code == s3err.SignatureDoesNotMatch {
+	c.logFailure(err, e)
+	switch e.Code {
+	case s3err.SignatureDoesNotMatch:
 		c.explainSignature(err)
+	case s3err.NotImplemented:
+		c.refused = e.Message
 	}
 	if c.res.status != 0 {
 		panic(http.ErrAbortHandler)
+	}
+	if e.Code == s3err.RequestTimeout && c.hangUp(e) {
+		return
 	}
 	c.body.abandon()
 	c.writeError(e)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -339,45 +340,163 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
-// TestExpectContinue refuses a body before it is sent.
+// TestExpectContinue refuses a body before it is sent, and closes, since it
+// may come all the same. A request without a body is told to continue:
+// botocore expects that also for an empty object, and takes the next answer on
+// the connection for this one's where it is not.
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
 	ts, _ := frontServer(t, nil)
-	conn, err := net.Dial("tcp", ts.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	for _, tc := range []struct {
+		request   string
+		continues int // interim answers
+		close     bool
+	}{
+		{"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n", 0, true},
+		{"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n", 1, false},
+		{"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\n\r\n", 1, false},
+		{"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 0, false},
+		{"PUT /bucket/key HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n", 0, true},
+	} {
+		conn, err := net.Dial("tcp", ts.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(conn, tc.request)
+		in, continues := bufio.NewReader(conn), 0
+		res, err := http.ReadResponse(in, nil)
+		for ; err == nil && res.StatusCode == http.StatusContinue; res, err = http.ReadResponse(in, nil) {
+			continues++
+			if len(res.Header) > 0 {
+				t.Errorf("%q: 100 has headers: %v", tc.request, res.Header)
+			}
+		}
+		if err != nil || res.StatusCode != http.StatusForbidden || res.Close != tc.close || continues != tc.continues {
+			t.Errorf("%q: %d interim answers, %+v, %v", tc.request, continues, res, err)
+		}
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintf(conn, "PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || !strings.Contains(line, " 403 ") {
-		t.Errorf("%q %v", line, err)
+}
+
+// TestRequestIsLeftAlone: net/http looks at the request's body after the
+// handler. Where it does not find its own it reads on, and a client that was
+// refused instead of told to continue waits for nothing.
+func TestRequestIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	ts, cat := frontServer(t, nil)
+	cat.put("bucket")
+	inner := ts.Config.Handler
+	ts.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		before := r.Body
+		inner.ServeHTTP(w, r)
+		if r.Body != before {
+			t.Errorf("%s %s: the body was replaced by a %T", r.Method, r.URL, r.Body)
+		}
+	})
+	for _, expect := range []string{"", "100-continue"} {
+		body := deleteDocument(3)
+		if a := send(t, ts, "POST", "/bucket?delete", body, func(r *http.Request) {
+			withMD5(body)(r)
+			r.Header.Set("Expect", expect)
+		}); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		if a := send(t, ts, "PUT", "/nowhere/key", body, func(r *http.Request) { r.Header.Set("Expect", expect) }); a.status != 404 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
 	}
 }
 
 // TestSlowBody sends a part of a body and stops.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
+	for proto := range 3 { // HTTP/1.1 plain and under TLS, HTTP/2
+		var logged lockedBuffer
+		ts, cat := frontServer(t, func(c *gateway.Config) { c.StallTimeout = 200 * time.Millisecond }, WithAccessLog(&logged))
+		cat.put("bucket")
+		if proto > 0 {
+			plain := ts
+			ts = httptest.NewUnstartedServer(nil)
+			ts.Config = plain.Config
+			ts.EnableHTTP2 = proto == 2
+			ts.StartTLS()
+			defer ts.Close()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		r, w := io.Pipe()
+		defer w.Close()
+		req, _ := http.NewRequestWithContext(ctx, "POST", ts.URL+"/bucket?delete", r)
+		req.ContentLength = 1000
+		req.Header.Set("Content-Md5", "AAAAAAAAAAAAAAAAAAAAAA==")
+		req.Header.Set("Origin", "http://example.com")
+		sigSign(req)
+		go w.Write([]byte("<Delete>"))
+		res, err := ts.Client().Transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != 400 || !strings.Contains(string(body), "<Code>RequestTimeout<") || int64(len(body)) != res.ContentLength {
+			t.Errorf("%s: %d %s, %v", res.Proto, res.StatusCode, body, err)
+		}
+		for _, name := range []string{"X-Amz-Request-Id", "Server", "Date", "Content-Type", "Access-Control-Allow-Origin"} {
+			if len(res.Header[name]) != 1 {
+				t.Errorf("%s: %s is %q", res.Proto, name, res.Header[name])
+			}
+		}
+		if !res.Close && proto < 2 {
+			t.Errorf("%s: the connection is kept", res.Proto)
+		}
+		ts.Close()
+		// The connection was taken over, so Close does not wait for its line.
+		for end := time.Now().Add(10 * time.Second); logged.lines()[0] == "" && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if line := logged.lines()[0]; !strings.Contains(line, `"status":400`) || !strings.Contains(line, `"code":"RequestTimeout"`) {
+			t.Errorf("%s: logged %s", res.Proto, line)
+		}
+	}
+}
+
+// TestSlowBodyClosed: a client that goes on sending after its answer finds the
+// connection closed, and has the answer first.
+func TestSlowBodyClosed(t *testing.T) {
+	t.Parallel()
 	ts, cat := frontServer(t, func(c *gateway.Config) { c.StallTimeout = 200 * time.Millisecond })
 	cat.put("bucket")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	r, w := io.Pipe()
-	defer w.Close()
-	req, _ := http.NewRequestWithContext(ctx, "POST", ts.URL+"/bucket?delete", r)
-	req.ContentLength = 1000
+	req, _ := http.NewRequest("POST", ts.URL+"/bucket?delete", nil)
 	req.Header.Set("Content-Md5", "AAAAAAAAAAAAAAAAAAAAAA==")
 	sigSign(req)
-	go w.Write([]byte("<Delete>"))
-	res, err := ts.Client().Transport.RoundTrip(req)
+	conn, err := net.Dial("tcp", ts.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, _ := io.ReadAll(res.Body)
-	res.Body.Close()
-	if res.StatusCode != 400 || !strings.Contains(string(body), "RequestTimeout") {
-		t.Errorf("%d %s", res.StatusCode, body)
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n", req.URL.RequestURI(), req.URL.Host)
+	if err := req.Header.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "\r\n<Delete>")
+	in := bufio.NewReader(conn)
+	if _, err := in.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "<Object>")
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), "RequestTimeout") {
+		t.Errorf("%s, %v", body, err)
+	}
+	if n, err := in.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes more, %v", n, err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -32,7 +33,9 @@ type Server struct {
 	metrics  *metrics
 	handlers []handler // by operation index; nil if not built
 	blobs    *dataPath
+	asides   *asides
 	reads    reads
+	notices  notices
 	router   *mux.Router
 	mounts   []mount
 
@@ -73,12 +76,13 @@ func NewServer(cfg gateway.Config, deps gateway.Deps, log zerolog.Logger, reg *p
 		reg = prometheus.NewRegistry()
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, domains: route.NewDomains(cfg.Domains), cors: newCORS(cfg.CORSOrigins),
-		metrics: newMetrics(reg), blobs: newDataPath(deps), server: []string{"Holdfast"}}
+		metrics: newMetrics(reg), blobs: newDataPath(deps), asides: newAsides(), server: []string{"Holdfast"}}
 	strict := ""
 	if cfg.StrictRegion {
 		strict = cfg.Region
 	}
 	s.verifier = sigv4.New(sigv4.Config{Keys: deps.Keys, Region: strict, Bucket: s.domains.Bucket})
+	s.blobs.writes.ended = s.tellEnded
 	s.hostID = []string{hostID()}
 	var err error
 	if s.handlers, err = table(handlers()); err != nil {
@@ -116,8 +120,17 @@ func table(named map[string]handler) ([]handler, error) {
 	return hs, nil
 }
 
-// Handler returns the front end as a handler of HTTP.
-func (s *Server) Handler() http.Handler { return s.router }
+// Handler returns the front end as a handler of HTTP. The router sees only the
+// paths that may be its own.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; strings.HasPrefix(p, "/-/") || strings.HasPrefix(p, "/minio/health/") {
+			s.router.ServeHTTP(w, r)
+			return
+		}
+		s.ServeHTTP(w, r)
+	})
+}
 
 // Verifier returns the verifier of signatures, so that endpoints beside S3
 // share its cache and its rules.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"holdfast/gateway/s3err"
-	"holdfast/internal/fault"
 )
 
 const (
@@ -91,9 +90,7 @@ func (c *call) endSlowly(o *outcome, err error) error {
 	if err != nil {
 		e := s3err.From(err)
 		c.code = e.Code
-		if e.Status >= http.StatusInternalServerError && fault.KindOf(err) != fault.Canceled {
-			c.log.Error().Err(err).Str("req", c.id).Str("op", c.opName()).Str("bucket", c.bucket).Str("key", c.key).Msg("request failed")
-		}
+		c.logFailure(err, e)
 		doc = bytes.TrimPrefix(e.AppendXML(nil, c.r.URL.Path, c.id, c.s.hostID[0]), []byte(xmlHeader))
 	}
 	_, _ = c.w.Write(doc)

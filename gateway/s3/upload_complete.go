@@ -53,6 +53,7 @@ func parseComplete(doc []byte) ([]completePart, error) {
 
 // completePart reads one Part, whose start was read.
 func (s *xmlScanner) completePart(p *completePart) error {
+	s.begin()
 	for {
 		t, err := s.nextElement()
 		if err != nil {
@@ -70,6 +71,8 @@ func (s *xmlScanner) completePart(p *completePart) error {
 		}
 		v = strings.TrimSpace(v)
 		switch field := p.named(t.name); {
+		case !s.once(t.name):
+			return errMalformedXML("")
 		case t.name == "PartNumber":
 			n, err := strconv.ParseUint(v, 10, 31)
 			if err != nil {

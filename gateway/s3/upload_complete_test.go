@@ -33,6 +33,8 @@ func TestParseComplete(t *testing.T) {
 	}
 	for _, doc := range []string{"", "x", "<Other/>", "<CompleteMultipartUpload/>", partDocument(gateway.MaxParts + 1), whole + "x", whole[:len(whole)-1],
 		strings.ReplaceAll(whole, ">1<", ">-1<"), strings.ReplaceAll(whole, ">1<", ">one<"), strings.ReplaceAll(whole, ">1<", ">99999999999<"),
+		strings.ReplaceAll(whole, "<PartNumber>", "<PartNumber>2</PartNumber><PartNumber>"), strings.ReplaceAll(whole, "<ETag>", "<ETag/><ETag>"),
+		strings.ReplaceAll(whole, "<ETag>", "<ChecksumCRC32>a</ChecksumCRC32><ChecksumCRC32>b</ChecksumCRC32><ETag>"),
 		strings.ReplaceAll(whole, "ETag", "Color"), strings.ReplaceAll(whole, "PartNumber", "ChecksumCRC16"), strings.ReplaceAll(whole, "<Part>", "<Part><Part>")} {
 		if _, err := parseComplete([]byte(doc)); code(err) != s3err.MalformedXML {
 			t.Errorf("%.200q: %v", doc, err)

@@ -54,7 +54,8 @@ func (c *call) openPart() (*tracker.Upload, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	up, err := c.s.deps.Catalog.GetUpload(c.r.Context(), ref)
+	var up *tracker.Upload
+	c.aside(func() { up, err = c.s.deps.Catalog.GetUpload(c.r.Context(), ref) })
 	return up, number, err
 }
 
@@ -94,6 +95,7 @@ func (c *call) storePart(body *body, up *tracker.Upload, number int) (*tracker.P
 		return c.s.deps.Catalog.PutPart(ctx, r)
 	})
 	if err != nil {
+		c.discard(data, err)
 		return nil, err
 	}
 	c.reportDamage(data.holes)

@@ -25,7 +25,7 @@ func (c *call) readDocument(limit int64) ([]byte, error) {
 	defer body.close()
 	var buf bytes.Buffer // grows with what comes
 	if body.length > 0 {
-		buf.Grow(int(min(body.length, 4*firstPiece)) + bytes.MinRead)
+		buf.Grow(int(min(body.length, firstPiece)) + bytes.MinRead)
 	}
 	if _, err = buf.ReadFrom(body); err != nil {
 		return nil, documentError(err)
@@ -54,11 +54,36 @@ func (c *call) readXML(limit int64, into any) error {
 	return parseXML(doc, into)
 }
 
+// distinctChildren refuses a document whose root has two children of a name:
+// the decoder would take the last and forget the others.
+func distinctChildren(doc []byte) error {
+	s, err := newXMLScanner(doc)
+	if err != nil {
+		return err
+	}
+	for depth := 0; ; {
+		t, err := s.next()
+		switch {
+		case err != nil:
+			return err
+		case t.kind == xmlEOF:
+			return nil
+		case t.kind == xmlEnd:
+			depth--
+		case t.kind == xmlStart:
+			if depth++; depth == 2 && !s.once(t.name) {
+				return errMalformedXML("")
+			}
+		}
+	}
+}
+
 // parseXML parses one document. Anything after its root is an error, and so
-// is a document type, which could define entities.
+// is a document type, which could define entities, and a child of the root
+// that comes twice.
 func parseXML(doc []byte, into any) error {
-	if !xmlCharacters(doc) {
-		return errMalformedXML("")
+	if err := distinctChildren(doc); err != nil {
+		return err
 	}
 	d := xml.NewDecoder(bytes.NewReader(doc))
 	if err := d.Decode(into); err != nil {

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -16,8 +17,9 @@ type xmlScanner struct {
 	b     []byte
 	i     int
 	stack []string
-	end   string // the name of an empty element whose end is due
-	root  bool   // the root element was seen
+	end   string   // the name of an empty element whose end is due
+	root  bool     // the root element was seen
+	names []string // that once was told
 }
 
 // xmlToken is what the scanner found.
@@ -57,6 +59,19 @@ func xmlCharacters(doc []byte) bool {
 		}
 	}
 	return !bytes.Contains(doc, []byte("\ufffe")) && !bytes.Contains(doc, []byte("\uffff"))
+}
+
+// begin forgets the names that once was told.
+func (s *xmlScanner) begin() { s.names = s.names[:0] }
+
+// once reports whether an element of this name comes for the first time since
+// begin: of two, one would be ignored.
+func (s *xmlScanner) once(name string) bool {
+	if slices.Contains(s.names, name) {
+		return false
+	}
+	s.names = append(s.names, name)
+	return true
 }
 
 // next returns the next token; the last is xmlEOF. Errors are MalformedXML.

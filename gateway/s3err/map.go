@@ -89,6 +89,8 @@ var sentinels = map[*fault.Error]rule{
 	tracker.ErrNoPlacement:     {code: ServiceUnavailable},
 	tracker.ErrNoSuchClass:     {code: InvalidStorageClass},
 	tracker.ErrNoSuchNode:      {code: InternalError},
+	tracker.ErrNoSuchTracker:   {code: InternalError},
+	tracker.ErrForeign:         {code: InternalError},
 	tracker.ErrConflict:        {code: OperationAborted},
 	tracker.ErrTooLarge:        {code: MaxMessageLengthExceeded},
 	tracker.ErrInvalid:         {code: InvalidRequest},
@@ -226,12 +228,23 @@ func signature(e *auth.SignatureError) *Error {
 	return SignatureDoesNotMatch.New("", append(fields, "Host", e.Host)...)
 }
 
+// HeaderNotImplemented answers a header, or a field of a form, that asks for
+// what is not built.
+func HeaderNotImplemented(name string) *Error {
+	return NotImplemented.New("A header you provided implies functionality that is not implemented: "+strings.ToLower(name), "Header", name)
+}
+
 func refused(r *route.Refusal) *Error {
 	switch r.Reason {
 	case route.NotBuilt:
-		return NotImplemented.New("", "Parameter", r.Name)
+		if route.Named(r.Name) != nil {
+			return NotImplemented.New("The operation "+r.Name+" is not implemented.", "Operation", r.Name)
+		}
+		return NotImplemented.New("The query parameter "+r.Name+" is not implemented.", "Parameter", r.Name)
 	case route.HeaderNotBuilt:
-		return NotImplemented.New("A header you provided implies functionality that is not implemented", "Header", r.Name)
+		return HeaderNotImplemented(r.Name)
+	case route.Repeated:
+		return InvalidArgument.New("This query parameter may be given only once.", "ArgumentName", r.Name, "ArgumentValue", r.Value)
 	case route.WrongID:
 		return InvalidArgument.New("The x-id parameter does not agree with the request.", "ArgumentName", r.Name, "ArgumentValue", r.Value)
 	case route.BadParam:

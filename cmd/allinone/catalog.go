@@ -7,7 +7,6 @@ import (
 
 	"holdfast/internal/fault"
 	"holdfast/internal/vfs"
-	"holdfast/storage"
 	"holdfast/tracker"
 	"holdfast/tracker/catalog"
 	"holdfast/tracker/consensus"
@@ -29,7 +28,7 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 		s.cfg.Log.Error().Str("voter", v.ID).Uint32("node", uint32(v.Node)).Msg("copy of the catalog is missing; replace its directory: holdfast admin disk replace")
 	}
 	s.log, err = consensus.OpenLocal(ctx, consensus.LocalConfig{
-		Voters: voters, ClusterID: s.mu.layout.Cluster, Bootstrap: bootstrap, BallastBytes: s.cfg.Tune.Ballast,
+		Voters: voters, ClusterID: s.mu.layout.Cluster, Bootstrap: bootstrap, BallastBytes: s.cfg.Tune.Ballast, MinFree: minFree,
 		SnapshotBytes: s.cfg.Tune.SnapshotBytes, KeepBytes: s.cfg.Tune.KeepBytes,
 		Machine: func(int) consensus.Machine { return catalog.NewMachine() }, Logger: s.cfg.Log,
 		OnStop: func(id string, err error, quorum bool) {
@@ -50,7 +49,6 @@ func (s *Server) openCatalog(ctx context.Context, bootstrap bool) error {
 	if err != nil {
 		return err
 	}
-	s.svc.SetVoters(s.voterStatus)
 	s.svc.Watch(s.followEpochs)
 	return s.openWorkers(cat)
 }
@@ -112,7 +110,11 @@ func (s *Server) nameCatalog(ctx context.Context, cluster, incarnation string) e
 
 // meet makes the catalog and the nodes known to each other.
 func (s *Server) meet(ctx context.Context) error {
-	m, err := s.svc.Status(ctx)
+	var m *tracker.Status
+	err := error(tracker.ErrUnavailable)
+	if c := s.log.Status(); c.Quorum || c.ReadOnly {
+		m, err = s.svc.Status(ctx)
+	}
 	if fault.KindOf(err) == fault.Unavailable {
 		s.cfg.Log.Error().Err(err).Msg("too few copies of the catalog are left to answer: mount what is missing and restart; if the others are lost for good: holdfast admin catalog alone --lost-for-good, then holdfast fsck")
 		s.incarnation = s.mu.layout.Incarnation
@@ -185,13 +187,7 @@ func (s *Server) openWorkers(cat *service.Catalog) error {
 	if err != nil {
 		return err
 	}
-	s.svc.SetProgress(func() service.Progress {
-		p := service.Progress{Queues: map[string]tracker.Queue{}, Below: s.workers.Below()}
-		for _, i := range s.workers.Info() {
-			p.Queues[i.Name] = i.Queue
-		}
-		return p
-	})
+	s.svc.SetOperations(service.Operations{Progress: s.workers.Progress, Voters: s.voterStatus, Repair: s.workers.Repair, Fsck: s.workers.Fsck})
 	return nil
 }
 
@@ -203,12 +199,4 @@ func device(fs vfs.FS, dir string) string {
 		return dir
 	}
 	return deviceOf(st, dir)
-}
-
-// lostNode is the member of a directory that is not open.
-func (s *Server) lostNode(dir string) (storage.NodeID, bool) {
-	if m := s.mu.layout.member(dir); m != nil && s.nodes.get(m.Node) == nil {
-		return m.Node, true
-	}
-	return 0, false
 }

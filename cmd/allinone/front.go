@@ -21,7 +21,7 @@ import (
 func (s *Server) serveS3() error {
 	s.reg = prometheus.NewRegistry()
 	s.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newStateCollector(s))
-	deps := gateway.Deps{Catalog: s.svc, Scheduler: s.svc, Nodes: s.nodes, Keys: s.cfg.Keys, Ready: s.ready, Clock: s.cfg.Clock}
+	deps := gateway.Deps{Catalog: s.svc, Scheduler: s.svc, Nodes: s.nodes, Keys: s.cfg.Keys, Ready: s.ready, Clock: s.cfg.Clock, Floor: s.svc.Fence}
 	var opts []s3.Option
 	if s.cfg.AccessLog != nil {
 		opts = append(opts, s3.WithAccessLog(s.cfg.AccessLog))

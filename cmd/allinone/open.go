@@ -6,21 +6,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"holdfast/erasure"
 	"holdfast/internal/clock"
 	"holdfast/internal/vfs"
 	"holdfast/storage"
 	"holdfast/storage/node"
-	"holdfast/tracker"
 )
-
-// groupName is the one storage group of a server.
-const groupName = "default"
-
-// maxVoters is the most copies of the catalog in one process.
-const maxVoters = 3
 
 // Open makes or opens the server on its directories. It returns once the
 // catalog can answer. ErrRefused where the directories must not be used like
@@ -29,18 +20,22 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System{}
 	}
+	s, err := openServer(ctx, cfg)
+	return s, explainDenied(cfg.Dirs, err)
+}
+
+func openServer(ctx context.Context, cfg Config) (*Server, error) {
 	sv, err := look(cfg.FS, cfg.Dirs)
 	if err != nil {
 		return nil, err
 	}
-	if sv.first() {
-		if err := makeDirs(cfg.FS, cfg.Dirs); err != nil {
-			return nil, err
-		}
-	}
 	s := &Server{cfg: cfg, nodes: newNodeSet()}
 	if sv.first() {
-		err = s.first(ctx, sv)
+		scheme, refusal := s.mayBegin()
+		if refusal != nil {
+			return nil, refusal // nothing was made
+		}
+		err = s.first(ctx, sv, scheme)
 	} else {
 		err = s.again(ctx, sv)
 	}
@@ -51,86 +46,10 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.warnAboutDevices()
+	if c := s.copies(); c < min(len(s.dirs), maxVoters) {
+		cfg.Log.Warn().Int("copies", c).Msg("fewer copies of the catalog than the data has: for benchmarks only")
+	}
 	return s, nil
-}
-
-// first makes a new server on empty directories. Until the layout is ready
-// nothing is acknowledged, so a first start that was cut off begins again.
-func (s *Server) first(ctx context.Context, sv *survey) error {
-	for dir := range sv.layouts {
-		if err := wipe(s.cfg.FS, dir); err != nil {
-			return err
-		}
-	}
-	scheme, err := chooseScheme(s.cfg.Scheme, len(s.cfg.Dirs))
-	if err != nil {
-		return err
-	}
-	l := &Layout{Format: layoutFormat, Revision: 1, Cluster: uuid.NewString(), Incarnation: uuid.NewString(), Scheme: scheme.String()}
-	for i, dir := range s.cfg.Dirs {
-		l.Nodes = append(l.Nodes, Member{Node: storage.NodeID(i + 1), Dir: dir})
-		if i < s.copies() {
-			l.Voters = append(l.Voters, VoterPlace{ID: fmt.Sprintf("voter-%d", i+1), Node: storage.NodeID(i + 1)})
-		}
-	}
-	s.mu.layout, s.dirs, s.incarnation = l, s.cfg.Dirs, l.Incarnation
-	if err := s.writeLayout(l); err != nil {
-		return err
-	}
-	for _, m := range l.Nodes {
-		if err := s.identify(m); err != nil {
-			return err
-		}
-		if err := s.openNode(ctx, m, 1); err != nil {
-			return err
-		}
-	}
-	if err := s.openCatalog(ctx, true); err != nil {
-		return err
-	}
-	if err := s.register(ctx, scheme); err != nil {
-		return err
-	}
-	ready := l.next()
-	ready.Ready = true
-	s.warnAboutScheme(scheme)
-	return s.setLayout(ready)
-}
-
-// register enters the group and the nodes into a new catalog.
-func (s *Server) register(ctx context.Context, scheme erasure.Scheme) error {
-	l := s.mu.layout
-	if err := s.nameCatalog(ctx, l.Cluster, l.Incarnation); err != nil {
-		return err
-	}
-	g, err := s.svc.RegisterGroup(ctx, tracker.Group{Name: groupName, Class: "STANDARD", Scheme: scheme})
-	if err != nil {
-		return err
-	}
-	for _, m := range l.Nodes {
-		n, err := s.svc.RegisterNode(ctx, s.describe(g.ID, m.Dir))
-		if err != nil {
-			return err
-		}
-		if n.ID != m.Node {
-			return fmt.Errorf("catalog gave node %d the id %d", m.Node, n.ID)
-		}
-	}
-	return nil
-}
-
-// describe is a node of this process as the catalog knows it.
-func (s *Server) describe(group uint16, dir string) tracker.Node {
-	return tracker.Node{Group: group, State: tracker.NodeActive, Addr: dir, Domain: tracker.Domain{Host: device(s.cfg.FS, dir)}}
-}
-
-func (s *Server) copies() int {
-	n := min(len(s.cfg.Dirs), maxVoters)
-	if c := s.cfg.CatalogCopies; c > 0 && c < n {
-		s.cfg.Log.Warn().Int("copies", c).Msg("fewer copies of the catalog than the data has: for benchmarks only")
-		return c
-	}
-	return n
 }
 
 // again opens a server that was made before.
@@ -142,7 +61,7 @@ func (s *Server) again(ctx context.Context, sv *survey) error {
 	if err != nil {
 		return err
 	}
-	s.mu.layout = l
+	s.hold(l)
 	for _, m := range l.Nodes {
 		if m.Gone || sv.layouts[m.Dir] == nil {
 			continue
@@ -172,7 +91,11 @@ func (s *Server) again(ctx context.Context, sv *survey) error {
 // since a disk may have been mounted elsewhere.
 func (s *Server) place(sv *survey) (*Layout, error) {
 	l := sv.layout.next()
-	for dir := range sv.layouts {
+	found := map[storage.NodeID]string{}
+	for _, dir := range s.cfg.Dirs {
+		if sv.layouts[dir] == nil {
+			continue
+		}
 		id, err := node.ReadIdentity(s.cfg.FS, dir)
 		if errors.Is(err, node.ErrNoIdentity) {
 			if m := l.member(dir); m == nil || !m.Fresh || !unformatted(s.cfg.FS, dir) {
@@ -189,8 +112,11 @@ func (s *Server) place(sv *survey) (*Layout, error) {
 			return nil, fmt.Errorf("%w: %s holds node %d of server %s, which this server does not know; leave the directory out", ErrRefused, dir, id.Node, id.Cluster)
 		case m.Gone:
 			return nil, fmt.Errorf("%w: %s holds node %d, which was replaced or forgotten; empty the directory to use it again, or leave it out", ErrRefused, dir, id.Node)
+		case found[id.Node] != "":
+			return nil, fmt.Errorf("%w: %s and %s both hold node %d, so one is a copy of the other, and may lack what was written since; the node was last used in %s: leave the copy out, or empty it to add it as a new node",
+				ErrRefused, found[id.Node], dir, id.Node, sv.layout.byNode(id.Node).Dir)
 		}
-		m.Dir = dir
+		found[id.Node], m.Dir = dir, dir
 	}
 	given := map[string]bool{}
 	for _, d := range s.cfg.Dirs {
@@ -329,8 +255,14 @@ func (s *Server) setLayout(l *Layout) error {
 	if err := s.writeLayout(l); err != nil {
 		return err
 	}
-	s.mu.layout = l
+	s.hold(l)
 	return nil
+}
+
+// hold keeps a layout, which does not change any more, in memory.
+func (s *Server) hold(l *Layout) {
+	s.mu.layout = l
+	s.shown.Store(l)
 }
 
 // writeLayout writes a layout to every directory that is still its node's. A

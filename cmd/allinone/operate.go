@@ -11,58 +11,66 @@ import (
 	"holdfast/erasure"
 	"holdfast/internal/fault"
 	"holdfast/storage"
+	"holdfast/storage/node"
 	"holdfast/tracker"
 )
 
 // Sentinels of the administration.
 var (
-	errNotLost  = fault.New(fault.Precondition, "allinone.not-lost", "directory is in use and well; only a lost one can be replaced or forgotten")
-	errUnknown  = fault.New(fault.NotFound, "allinone.unknown-directory", "directory is not one of this server's; see holdfast admin status")
-	errTooFew   = fault.New(fault.Precondition, "allinone.too-few", "the rest cannot hold what was lost; replace the directory, or add one first")
-	errNotEmpty = fault.New(fault.Precondition, "allinone.not-empty", "directory is not empty; mount the new, empty disk there first")
+	errNotLost   = fault.New(fault.Precondition, "allinone.not-lost", "directory is in use and well; only a lost one can be replaced or forgotten")
+	errUnknown   = fault.New(fault.NotFound, "allinone.unknown-directory", "directory is not one of this server's; see holdfast admin status")
+	errTooFew    = fault.New(fault.Precondition, "allinone.too-few", "the rest cannot hold what was lost; replace the directory, or add one first")
+	errNotEmpty  = fault.New(fault.Precondition, "allinone.not-empty", "directory is not empty; mount the new, empty disk there first")
+	errFailed    = fault.New(fault.Precondition, "allinone.failed", "restart the server if the disk is well again; else mount an empty one in its place and repeat")
+	errCopy      = fault.New(fault.Precondition, "allinone.copy", "it is not the directory that the server has open but a copy of it, which may lack what was written since; empty it and repeat, and it is refilled from the others")
+	errDirectory = fault.New(fault.Precondition, "allinone.directory", "directory cannot be used")
+	errNoQuorum  = fault.New(fault.Unavailable, "allinone.no-majority", "the catalog has no majority of its copies, so nothing can be changed: mount what is missing and restart; if the other copies are lost for good: holdfast admin catalog alone --lost-for-good")
 )
 
-// Status implements gateway.Operator.
-func (s *Server) Status(ctx context.Context) (*tracker.Status, error) {
-	st, err := s.svc.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range s.nodes.all() {
-		st.Frozen = st.Frozen || n.Frozen()
-	}
-	return st, nil
-}
-
 // AcceptClock implements gateway.Operator.
-func (s *Server) AcceptClock(ctx context.Context) error { return s.svc.AcceptClock(ctx) }
+func (s *Server) AcceptClock(ctx context.Context) error {
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	return s.svc.AcceptClock(ctx)
+}
 
 // ReplaceDisk implements gateway.Operator: the lost node is gone, a new one
 // takes its directory, and a lost copy of the catalog is seeded again.
 func (s *Server) ReplaceDisk(ctx context.Context, dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m := s.mu.layout.member(dir); m != nil && s.nodes.get(m.Node) != nil {
-		if v := s.mu.layout.voterOf(m.Node); v != nil && s.voterLost(v.ID) {
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	if m := s.mu.layout.member(dir); m != nil && s.nodes.get(m.Node) != nil && s.holds(dir, m.Node) {
+		if err := s.mounted(dir); err != nil {
+			return err
+		}
+		// The node is well: it is the copy of the catalog that was lost.
+		switch v := s.mu.layout.voterOf(m.Node); {
+		case v != nil && s.voterLost(v.ID):
 			return s.reseed(ctx, v.ID, m.Node, dir)
+		case v == nil && len(s.mu.layout.Voters) < s.copies():
+			return s.reseed(ctx, "", m.Node, dir)
 		}
 	}
 	var old storage.NodeID
 	var err error
 	if !s.mu.layout.forgotten(dir) {
-		if old, err = s.lost(dir); err != nil {
+		if old, err = s.lost(ctx, dir); err != nil {
 			return err
 		}
 	}
 	bare, err := empty(s.cfg.FS, dir)
 	if err != nil {
-		return err
+		return explainDenied([]string{dir}, fmt.Errorf("%w: %w", errDirectory, err))
 	}
 	if !bare {
-		return fmt.Errorf("%s: %w", dir, errNotEmpty)
+		return s.occupied(dir)
 	}
-	if err := s.cfg.FS.MkdirAll(dir, 0o700); err != nil {
-		return err
+	if err := errors.Join(s.cfg.FS.MkdirAll(dir, 0o700), tryWrite(s.cfg.FS, dir)); err != nil {
+		return explainDenied([]string{dir}, fmt.Errorf("%w: %w", errDirectory, err))
 	}
 	if old != 0 {
 		if err := s.giveUp(ctx, old); err != nil {
@@ -81,7 +89,10 @@ func (s *Server) ReplaceDisk(ctx context.Context, dir string) error {
 func (s *Server) ForgetDisk(ctx context.Context, dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, err := s.lost(dir)
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	old, err := s.lost(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -94,9 +105,46 @@ func (s *Server) ForgetDisk(ctx context.Context, dir string) error {
 	return s.spreadCatalog(ctx)
 }
 
+// occupied says what is in a directory that should be empty.
+func (s *Server) occupied(dir string) error {
+	id, err := node.ReadIdentity(s.cfg.FS, dir)
+	l := s.mu.layout
+	switch m := l.byNode(id.Node); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", dir, errNotEmpty)
+	case id.Cluster != l.Cluster || m == nil:
+		return fmt.Errorf("%s holds node %d of server %s: %w", dir, id.Node, id.Cluster, errNotEmpty)
+	case !m.Gone && s.nodes.get(id.Node) != nil:
+		return fmt.Errorf("%s is a copy of %s (node %d), which is in use: empty it and repeat: %w", dir, m.Dir, id.Node, errCopy)
+	case m.Gone:
+		return fmt.Errorf("%s holds node %d, which was replaced or forgotten: empty it and repeat: %w", dir, id.Node, errNotEmpty)
+	}
+	return fmt.Errorf("%s holds node %d again: restart the server to use it as it is, or empty it and repeat: %w", dir, id.Node, errNotEmpty)
+}
+
+// mounted refuses a directory that has a node's identity and is not the one
+// that the node has open, as when its disk was copied to a new one that is
+// mounted in its place: the lock of the copy is free.
+func (s *Server) mounted(dir string) error {
+	lock, err := s.cfg.FS.Lock(s.cfg.FS.PathJoin(dir, "holdfast.lock"))
+	if err != nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%s: %w", dir, errCopy), lock.Close())
+}
+
+// mayChange refuses what needs the catalog where that cannot answer, before
+// anything is removed: a copy that stopped may be the one to go on from.
+func (s *Server) mayChange() error {
+	if _, leads := s.log.LeaderEpoch(); leads || s.log.Status().Quorum {
+		return nil
+	}
+	return errNoQuorum
+}
+
 // lost returns the node of a directory that is lost: not open, or stopped by
 // its disk's errors and its directory empty by now.
-func (s *Server) lost(dir string) (storage.NodeID, error) {
+func (s *Server) lost(ctx context.Context, dir string) (storage.NodeID, error) {
 	m := s.mu.layout.member(dir)
 	if m == nil {
 		return 0, fmt.Errorf("%s: %w", dir, errUnknown)
@@ -106,7 +154,16 @@ func (s *Server) lost(dir string) (storage.NodeID, error) {
 		return m.Node, nil
 	}
 	if bare, err := empty(s.cfg.FS, dir); err == nil && bare {
-		return m.Node, errors.Join(s.nodes.remove(m.Node).Close())
+		if err := s.nodes.remove(m.Node).Close(); err != nil {
+			s.cfg.Log.Warn().Err(err).Str("dir", dir).Msg("lost node did not close as it should")
+		}
+		return m.Node, nil
+	}
+	if err := s.mounted(dir); err != nil {
+		return 0, err
+	}
+	if hb, err := n.Status(ctx); err == nil && hb.ReadOnly && hb.Free > 0 {
+		return 0, fmt.Errorf("%s: %s: %w", dir, hb.Err, errFailed)
 	}
 	return 0, fmt.Errorf("%s: %w", dir, errNotLost)
 }
@@ -134,31 +191,44 @@ func (s *Server) voterLost(id string) bool {
 // those on nodes that are gone are seeded again elsewhere, and missing ones
 // are added.
 func (s *Server) spreadCatalog(ctx context.Context) error {
+	return s.spread(ctx, s.copies(), s.withoutVoter())
+}
+
+// spread makes copies of the catalog in homes until there are so many as
+// wanted and none is on a node that is gone. Where one cannot be made, the
+// next home is tried.
+func (s *Server) spread(ctx context.Context, want int, homes []Member) error {
 	if err := s.dropStrangers(); err != nil {
 		return err
 	}
-	for {
-		home := s.withoutVoter()
-		if home == nil {
+	var errs []error
+	for _, home := range homes {
+		old := s.homeless()
+		if old == "" && len(s.mu.layout.Voters) >= want || ctx.Err() != nil {
 			break
 		}
-		old := ""
-		for _, v := range s.mu.layout.Voters {
-			if m := s.mu.layout.byNode(v.Node); m == nil || m.Gone {
-				old = v.ID
-			}
-		}
-		if old == "" && len(s.mu.layout.Voters) >= s.copies() {
-			return nil
-		}
 		if err := s.reseed(ctx, old, home.Node, home.Dir); err != nil {
-			return err
+			errs = append(errs, fmt.Errorf("%s: %w", home.Dir, err))
 		}
 	}
-	if live := len(s.nodes.all()); len(s.mu.layout.Voters) > live {
-		s.cfg.Log.Warn().Int("copies", len(s.mu.layout.Voters)).Int("directories", live).Msg("no directory is free for a lost copy of the catalog; add one")
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if s.homeless() != "" {
+		s.cfg.Log.Warn().Int("copies", len(s.mu.layout.Voters)).Int("directories", len(s.nodes.all())).
+			Msg("no directory is free for a lost copy of the catalog; add one")
 	}
 	return nil
+}
+
+// homeless is a copy of the catalog whose node is gone, "" if there is none.
+func (s *Server) homeless() string {
+	for _, v := range s.mu.layout.Voters {
+		if m := s.mu.layout.byNode(v.Node); m == nil || m.Gone {
+			return v.ID
+		}
+	}
+	return ""
 }
 
 // dropStrangers takes copies out of the layout that are not the group's: a
@@ -173,15 +243,15 @@ func (s *Server) dropStrangers() error {
 	return s.setLayout(next)
 }
 
-// withoutVoter returns a live member whose directory has no copy of the
-// catalog, nil if there is none.
-func (s *Server) withoutVoter() *Member {
-	for i := range s.mu.layout.Nodes {
-		if m := &s.mu.layout.Nodes[i]; !m.Gone && s.nodes.get(m.Node) != nil && s.mu.layout.voterOf(m.Node) == nil {
-			return m
+// withoutVoter returns the live members whose directories have no copy of the
+// catalog.
+func (s *Server) withoutVoter() (homes []Member) {
+	for _, m := range s.mu.layout.Nodes {
+		if !m.Gone && s.nodes.get(m.Node) != nil && s.mu.layout.voterOf(m.Node) == nil {
+			homes = append(homes, m)
 		}
 	}
-	return nil
+	return homes
 }
 
 // reseed makes a new copy of the catalog in dir, in the place of the voter
@@ -237,16 +307,29 @@ func (s *Server) GoOnAlone(ctx context.Context) error {
 		}
 		n.Follow(s.incarnation)
 	}
+	free := s.withoutVoter()
 	next := s.mu.layout.next()
 	next.Voters, next.Applied = nil, s.applied()
 	if whole {
 		next.Incarnation = s.incarnation
 	}
-	for _, v := range s.log.Status().Voters {
-		if old := s.mu.layout.voterByID(v.ID); old != nil && v.Err == "" {
-			next.Voters = append(next.Voters, *old)
+	leftOut := 0 // copies that a well node lost: its directory is for a person to replace
+	members := s.log.Members()
+	for _, v := range s.mu.layout.Voters {
+		if slices.Contains(members, v.ID) {
+			next.Voters = append(next.Voters, v)
+		} else if s.nodes.get(v.Node) != nil {
+			leftOut++
 		}
 	}
+	if err := s.setLayout(next); err != nil {
+		return err
+	}
 	s.cfg.Log.Warn().Msg("catalog goes on with one copy")
-	return s.setLayout(next)
+	// One copy is no safety: directories that never had one get theirs now,
+	// and the others once they are replaced.
+	if err := s.spread(ctx, s.copies()-leftOut, free); err != nil {
+		s.cfg.Log.Error().Err(err).Msg("the catalog has fewer copies than the directories allow; restart to try again")
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,7 +83,8 @@ type Server struct {
 		sync.Mutex // held over an administration call, so that there is one at a time
 		layout     *Layout
 	}
-	life struct {
+	shown atomic.Pointer[Layout] // mu.layout, for those who must not wait for a call
+	life  struct {
 		sync.Mutex
 		ctx  context.Context // of Run; nil before
 		wait sync.WaitGroup

@@ -75,8 +75,8 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// runner is one bench at work.
-type runner struct {
+// Bench is one bench at work: New, Run, Close.
+type Bench struct {
 	o        Options
 	client   *http.Client
 	body     []byte
@@ -89,57 +89,74 @@ type runner struct {
 type Progress struct {
 	Step    string
 	Elapsed time.Duration
-	Total   time.Duration
+	Total   time.Duration // 0 where it is not known
 	Ops     int64
 	Errors  int64
 	Bytes   int64
 }
 
-// Run makes the load, one step after another: every operation at every size
-// and concurrency. It removes what it made, also when it is interrupted.
-func Run(ctx context.Context, o Options, progress func(Progress)) (*Report, error) {
+// New checks the options and opens or makes the bucket. progress may be nil.
+func New(ctx context.Context, o Options, progress func(Progress)) (*Bench, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	r := &runner{o: o, prepared: map[string]int{}, progress: progress, body: make([]byte, 1<<20)}
-	if _, err := rand.Read(r.body); err != nil {
+	b := &Bench{o: o, prepared: map[string]int{}, progress: progress, body: make([]byte, 1<<20)}
+	if _, err := rand.Read(b.body); err != nil {
 		return nil, err
 	}
-	r.client = &http.Client{Transport: &http.Transport{
+	b.client = &http.Client{Transport: &http.Transport{
 		MaxIdleConnsPerHost: slices.Max(o.Concurrency), MaxConnsPerHost: slices.Max(o.Concurrency),
 		DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: o.Insecure}}}
-	defer r.client.CloseIdleConnections()
-	if err := r.openBucket(ctx); err != nil {
+	if err := b.openBucket(ctx); err != nil {
+		b.client.CloseIdleConnections()
 		return nil, err
 	}
-	rep := &Report{Endpoint: o.Endpoint, Started: time.Now().UTC(), Duration: o.Duration}
-	err := r.steps(ctx, rep)
-	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
-	defer cancel()
-	return rep, errors.Join(err, r.cleanUp(clean))
+	return b, nil
 }
 
-func (r *runner) steps(ctx context.Context, rep *Report) error {
-	for _, op := range r.o.Ops {
-		for _, size := range r.o.Sizes {
-			for _, clients := range r.o.Concurrency {
-				s, err := r.step(ctx, op, size, clients)
+// Run makes the load, one step after another: every operation at every size
+// and concurrency. The report is never nil; after an error, also that of ctx,
+// it has the steps so far, the last one cut.
+func (b *Bench) Run(ctx context.Context) (*Report, error) {
+	rep := &Report{Endpoint: b.o.Endpoint, Started: time.Now().UTC(), Duration: b.o.Duration}
+	return rep, b.steps(ctx, rep)
+}
+
+// Close removes what was written, and the bucket if it was made. What ctx cuts
+// stays.
+func (b *Bench) Close(ctx context.Context) error {
+	defer b.client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := b.cleanUp(ctx); err != nil {
+		return fmt.Errorf("some of what was written to bucket %s is left: %w", b.o.Bucket, err)
+	}
+	return nil
+}
+
+func (b *Bench) steps(ctx context.Context, rep *Report) error {
+	for _, op := range b.o.Ops {
+		for _, size := range b.o.Sizes {
+			for _, clients := range b.o.Concurrency {
+				s, err := b.step(ctx, op, size, clients)
+				if err == nil || s.Ops > 0 {
+					rep.Steps = append(rep.Steps, s)
+				}
 				if err != nil {
 					return err
 				}
-				rep.Steps = append(rep.Steps, s)
 			}
 		}
 	}
 	return nil
 }
 
-func (r *runner) openBucket(ctx context.Context) error {
-	if r.o.Bucket != "" {
-		code, _, err := r.do(ctx, http.MethodHead, "", "", 0)
+func (b *Bench) openBucket(ctx context.Context) error {
+	if b.o.Bucket != "" {
+		code, _, err := b.do(ctx, http.MethodHead, "", "", 0)
 		if err == nil && code != http.StatusOK {
-			err = fmt.Errorf("bucket %s: the endpoint answers %d", r.o.Bucket, code)
+			err = fmt.Errorf("bucket %s: the endpoint answers %d", b.o.Bucket, code)
 		}
 		return err
 	}
@@ -147,45 +164,49 @@ func (r *runner) openBucket(ctx context.Context) error {
 	if _, err := rand.Read(id[:]); err != nil {
 		return err
 	}
-	r.o.Bucket, r.made = "bench-"+hex.EncodeToString(id[:]), true
-	code, _, err := r.do(ctx, http.MethodPut, "", "", 0)
+	b.o.Bucket, b.made = "bench-"+hex.EncodeToString(id[:]), true
+	code, _, err := b.do(ctx, http.MethodPut, "", "", 0)
 	if err == nil && code != http.StatusOK {
-		err = fmt.Errorf("creating bucket %s: the endpoint answers %d", r.o.Bucket, code)
+		err = fmt.Errorf("creating bucket %s: the endpoint answers %d", b.o.Bucket, code)
 	}
 	return err
 }
 
 // step runs one operation at one size with so many clients.
-func (r *runner) step(ctx context.Context, op string, size int64, clients int) (Step, error) {
+func (b *Bench) step(ctx context.Context, op string, size int64, clients int) (Step, error) {
 	s := Step{Op: op, Size: size, Clients: clients}
 	set := setName(op, size)
 	if op != "put" {
-		if err := r.prepare(ctx, s.name(), set, size, op == "delete"); err != nil {
+		if err := b.prepare(ctx, s.name(), set, size, op == "delete"); err != nil {
 			return s, err
 		}
 	}
-	n := r.prepared[set]
+	n := b.prepared[set]
 	var next, ops, bad, bytes atomic.Int64
 	lats := make([][]time.Duration, clients)
 	firstErrs := make([]error, clients)
 	start := time.Now()
-	end := start.Add(r.o.Duration)
-	done := make(chan struct{})
-	go r.report(s.name(), start, &ops, &bad, &bytes, done)
+	end := start.Add(b.o.Duration)
+	stop := b.watch(s.name(), b.o.Duration, &ops, &bad, &bytes)
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
-			for time.Now().Before(end) && ctx.Err() == nil {
+			// One operation each at least, however slow the machine is.
+			for mine := 0; ctx.Err() == nil && (mine == 0 || time.Now().Before(end)); mine++ {
 				i := int(next.Add(1)) - 1
 				if op == "delete" && i >= n {
 					return
 				}
 				t := time.Now()
-				moved, err := r.one(ctx, op, set, size, i, n)
+				moved, err := b.one(ctx, op, set, size, i, n)
+				if err != nil && ctx.Err() != nil {
+					return // cut by the interruption: neither done nor failed
+				}
 				lats[c] = append(lats[c], time.Since(t))
 				ops.Add(1)
-				bytes.Add(moved)
-				if err != nil {
+				if err == nil {
+					bytes.Add(moved)
+				} else {
 					bad.Add(1)
 					if firstErrs[c] == nil {
 						firstErrs[c] = err
@@ -195,9 +216,9 @@ func (r *runner) step(ctx context.Context, op string, size int64, clients int) (
 		})
 	}
 	wg.Wait()
-	close(done)
+	stop()
 	if op == "put" || op == "mixed" {
-		r.prepared[setName("put", size)+"-new"] = max(r.prepared[setName("put", size)+"-new"], int(next.Load()))
+		b.prepared[setName("put", size)+"-new"] = max(b.prepared[setName("put", size)+"-new"], int(next.Load()))
 	}
 	var firstErr error
 	for _, err := range firstErrs {
@@ -205,23 +226,34 @@ func (r *runner) step(ctx context.Context, op string, size int64, clients int) (
 			firstErr = err
 		}
 	}
+	s.Cut = ctx.Err() != nil
 	s.fill(time.Since(start), slices.Concat(lats...), ops.Load(), bad.Load(), bytes.Load(), firstErr)
 	return s, ctx.Err()
 }
 
-func (r *runner) report(step string, start time.Time, ops, bad, bytes *atomic.Int64, done chan struct{}) {
-	if r.progress == nil {
-		return
+// watch tells how far a step is, until stop is called.
+func (b *Bench) watch(step string, total time.Duration, ops, bad, bytes *atomic.Int64) (stop func()) {
+	if b.progress == nil {
+		return func() {}
 	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-tick.C:
-			r.progress(Progress{step, time.Since(start), r.o.Duration, ops.Load(), bad.Load(), bytes.Load()})
+	done, ended := make(chan struct{}), make(chan struct{})
+	start := time.Now()
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				b.progress(Progress{step, time.Since(start), total, ops.Load(), bad.Load(), bytes.Load()})
+			}
 		}
+	}()
+	return func() {
+		close(done)
+		<-ended
 	}
 }
 
@@ -233,33 +265,33 @@ func setName(op string, size int64) string {
 }
 
 // one makes one operation and returns the body bytes it moved.
-func (r *runner) one(ctx context.Context, op, set string, size int64, i, n int) (int64, error) {
+func (b *Bench) one(ctx context.Context, op, set string, size int64, i, n int) (int64, error) {
 	if op == "mixed" {
 		op = [...]string{"get", "get", "get", "get", "put", "put", "head", "head", "list", "get"}[mrand.IntN(10)]
 	}
 	switch op {
 	case "put":
-		return size, r.expect(ctx, http.MethodPut, fmt.Sprintf("%s-new/%08d", set, i), "", size)
+		return size, b.expect(ctx, http.MethodPut, fmt.Sprintf("%s-new/%08d", set, i), "", size)
 	case "get", "head":
 		method := map[string]string{"get": http.MethodGet, "head": http.MethodHead}[op]
-		code, got, err := r.do(ctx, method, fmt.Sprintf("%s/%08d", set, mrand.IntN(n)), "", 0)
+		code, got, err := b.do(ctx, method, fmt.Sprintf("%s/%08d", set, mrand.IntN(n)), "", 0)
 		if err == nil && (code != http.StatusOK || (op == "get" && got != size)) {
 			err = fmt.Errorf("%s: status %d, %d of %d bytes", op, code, got, size)
 		}
 		return got, err
 	case "list":
 		q := fmt.Sprintf("list-type=2&max-keys=1000&prefix=%s%%2F&start-after=%s%%2F%08d", set, set, mrand.IntN(max(n-1000, 1)))
-		code, got, err := r.do(ctx, http.MethodGet, "", q, 0)
+		code, got, err := b.do(ctx, http.MethodGet, "", q, 0)
 		if err == nil && code != http.StatusOK {
 			err = fmt.Errorf("list: status %d", code)
 		}
 		return got, err
 	}
-	return 0, r.expect(ctx, http.MethodDelete, fmt.Sprintf("%s/%08d", set, i), "", 0)
+	return 0, b.expect(ctx, http.MethodDelete, fmt.Sprintf("%s/%08d", set, i), "", 0)
 }
 
-func (r *runner) expect(ctx context.Context, method, key, query string, size int64) error {
-	code, _, err := r.do(ctx, method, key, query, size)
+func (b *Bench) expect(ctx context.Context, method, key, query string, size int64) error {
+	code, _, err := b.do(ctx, method, key, query, size)
 	if err == nil && code/100 != 2 {
 		err = fmt.Errorf("%s: status %d", strings.ToLower(method), code)
 	}
@@ -268,8 +300,8 @@ func (r *runner) expect(ctx context.Context, method, key, query string, size int
 
 // do sends one signed request and reads its answer to the end. Transient
 // refusals are counted, not retried: the bench measures what is.
-func (r *runner) do(ctx context.Context, method, key, query string, size int64) (code int, got int64, err error) {
-	target := r.o.Endpoint + "/" + r.o.Bucket
+func (b *Bench) do(ctx context.Context, method, key, query string, size int64) (code int, got int64, err error) {
+	target := b.o.Endpoint + "/" + b.o.Bucket
 	if key != "" {
 		target += "/" + key
 	}
@@ -278,7 +310,7 @@ func (r *runner) do(ctx context.Context, method, key, query string, size int64) 
 	}
 	var body io.Reader
 	if size > 0 {
-		body = &repeated{src: r.body, left: size}
+		body = &repeated{src: b.body, left: size}
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
@@ -287,8 +319,8 @@ func (r *runner) do(ctx context.Context, method, key, query string, size int64) 
 	if size > 0 {
 		req.ContentLength = size
 	}
-	sigv4.Sign(req, r.o.AccessKey, r.o.SecretKey, r.o.Region, sigv4.UnsignedPayload, time.Now())
-	resp, err := r.client.Do(req)
+	sigv4.Sign(req, b.o.AccessKey, b.o.SecretKey, b.o.Region, sigv4.UnsignedPayload, time.Now())
+	resp, err := b.client.Do(req)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,8 +24,9 @@ type endpoint struct {
 	objects map[string]int64
 	buckets map[string]bool
 	seen    map[string]int
-	failPut int           // every n-th PUT of an object answers 503
-	slow    time.Duration // of each of the first 40 DELETEs of an object
+	failPut int            // every n-th PUT of an object answers 503
+	after   func(puts int) // is told how many PUTs of objects there were
+	slow    time.Duration  // of each of the first 40 DELETEs of an object
 }
 
 func newEndpoint(t *testing.T) (*endpoint, string) {
@@ -92,6 +94,9 @@ func (e *endpoint) object(w http.ResponseWriter, r *http.Request, name string, n
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case r.Method == http.MethodPut:
 		e.objects[name] = n
+		if e.after != nil {
+			e.after(e.seen["put"])
+		}
 	case r.Method == http.MethodDelete:
 		delete(e.objects, name)
 		w.WriteHeader(http.StatusNoContent)
@@ -107,10 +112,20 @@ func options(url string) Options {
 		Sizes: []int64{0, 4096}, Concurrency: []int{1, 4}, Duration: 100 * time.Millisecond, Objects: 50}
 }
 
+// run makes a bench, runs it and removes what it wrote.
+func run(ctx context.Context, o Options, progress func(Progress)) (*Report, error) {
+	b, err := New(ctx, o, progress)
+	if err != nil {
+		return nil, err
+	}
+	rep, err := b.Run(ctx)
+	return rep, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+}
+
 func TestRunAllSteps(t *testing.T) {
 	t.Parallel()
 	e, url := newEndpoint(t)
-	rep, err := Run(t.Context(), options(url), nil)
+	rep, err := run(t.Context(), options(url), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,10 +157,10 @@ func TestRunAllSteps(t *testing.T) {
 func TestRunCountsErrors(t *testing.T) {
 	t.Parallel()
 	e, url := newEndpoint(t)
-	e.failPut = 3
+	e.failPut = 2
 	o := options(url)
 	o.Ops, o.Sizes, o.Concurrency = []string{"put"}, []int64{100}, []int{2}
-	rep, err := Run(t.Context(), o, nil)
+	rep, err := run(t.Context(), o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +170,9 @@ func TestRunCountsErrors(t *testing.T) {
 	}
 	if want := float64(s.Ops-s.Errors) / s.Seconds; s.OpsPerSec != want {
 		t.Errorf("%v operations a second count failures; want %v", s.OpsPerSec, want)
+	}
+	if want := float64((s.Ops-s.Errors)*100) / (1 << 20) / s.Seconds; s.MiBPerSec != want {
+		t.Errorf("%v MiB a second count failures; want %v", s.MiBPerSec, want)
 	}
 }
 
@@ -185,7 +203,7 @@ func TestRunCleansUp(t *testing.T) {
 			if tc.cut {
 				time.AfterFunc(60*time.Millisecond, cancel)
 			}
-			if _, err := Run(ctx, o, nil); err != nil && !(tc.cut && errors.Is(err, context.Canceled)) {
+			if _, err := run(ctx, o, nil); err != nil && !(tc.cut && errors.Is(err, context.Canceled)) {
 				t.Error(err)
 			}
 			if d := cmp.Diff(want, e.buckets); d != "" {
@@ -199,6 +217,49 @@ func TestRunCleansUp(t *testing.T) {
 	}
 }
 
+// TestRunInterrupted: the report has what was done, and what the interruption
+// cut counts as neither done nor failed.
+func TestRunInterrupted(t *testing.T) {
+	t.Parallel()
+	e, url := newEndpoint(t)
+	o := options(url)
+	o.Ops, o.Sizes, o.Concurrency, o.Duration = []string{"put", "get"}, []int64{10}, []int{4}, time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	e.after = func(puts int) {
+		if puts == 100 {
+			cancel()
+		}
+	}
+	b, err := New(ctx, o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := b.Run(ctx)
+	if !errors.Is(err, context.Canceled) || len(rep.Steps) != 1 {
+		t.Fatalf("%v, %d steps; want the one that was cut", err, len(rep.Steps))
+	}
+	s := rep.Steps[0]
+	if !s.Cut || s.Op != "put" || s.Ops < 50 || s.Errors != 0 || s.Seconds > 30 {
+		t.Errorf("%+v", s)
+	}
+	var table bytes.Buffer
+	if err := rep.WriteTable(&table); err != nil || !strings.Contains(table.String(), "put 10B x4 (cut)") {
+		t.Errorf("%v: %s", err, table.String())
+	}
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	if err := b.Close(left); err == nil || !strings.Contains(err.Error(), "is left") {
+		t.Errorf("a removal that was cut: %v", err)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if len(e.objects) != 0 || len(e.buckets) != 0 {
+		t.Errorf("left behind: %d objects, buckets %v", len(e.objects), e.buckets)
+	}
+}
+
 func TestRunProgress(t *testing.T) {
 	t.Parallel()
 	_, url := newEndpoint(t)
@@ -206,7 +267,7 @@ func TestRunProgress(t *testing.T) {
 	o.Ops, o.Sizes, o.Concurrency, o.Duration = []string{"put"}, []int64{4096}, []int{2}, 1300*time.Millisecond
 	var mu sync.Mutex
 	var got []Progress
-	if _, err := Run(t.Context(), o, func(p Progress) {
+	if _, err := run(t.Context(), o, func(p Progress) {
 		mu.Lock()
 		defer mu.Unlock()
 		got = append(got, p)
@@ -215,6 +276,7 @@ func TestRunProgress(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	got = slices.DeleteFunc(got, func(p Progress) bool { return p.Step == "remove what was written" })
 	if len(got) != 1 || got[0].Step != "put 4KiB x2" || got[0].Ops == 0 || got[0].Bytes < got[0].Ops*4096 || got[0].Elapsed < time.Second {
 		t.Errorf("progress %+v", got)
 	}
@@ -237,7 +299,7 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		o := options(url)
 		change(&o)
-		if rep, err := Run(t.Context(), o, nil); err == nil || rep != nil || !strings.Contains(err.Error(), want) {
+		if rep, err := run(t.Context(), o, nil); err == nil || rep != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
 	}
@@ -300,6 +362,22 @@ func TestReportForms(t *testing.T) {
 	}
 	if d := cmp.Diff(rep, &back); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestCurveEndsAtP99: the chart's height and its right end are the same value.
+func TestCurveEndsAtP99(t *testing.T) {
+	t.Parallel()
+	for _, s := range exampleReport().Steps {
+		points := strings.Fields(curve(s))
+		if points[len(points)-1] != "495.0,0.0" {
+			t.Errorf("%s ends at %s", s.name(), points[len(points)-1])
+		}
+		for _, p := range points {
+			if _, y, _ := strings.Cut(p, ","); strings.HasPrefix(y, "-") {
+				t.Errorf("%s leaves the chart at %s", s.name(), p)
+			}
+		}
 	}
 }
 

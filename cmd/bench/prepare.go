@@ -6,29 +6,26 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // prepareBytes bounds what is written to prepare one set of objects.
 const prepareBytes = 2 << 30
 
 // prepare writes the objects that a step reads or deletes, once per set.
-func (r *runner) prepare(ctx context.Context, step, set string, size int64, fresh bool) error {
-	if r.prepared[set] > 0 && !fresh {
+func (b *Bench) prepare(ctx context.Context, step, set string, size int64, fresh bool) error {
+	if b.prepared[set] > 0 && !fresh {
 		return nil
 	}
-	n := int(min(int64(r.o.Objects), max(16, prepareBytes/max(size, 1))))
-	done := make(chan struct{})
+	n := int(min(int64(b.o.Objects), max(16, prepareBytes/max(size, 1))))
 	var ops, bad, bytes atomic.Int64
-	go r.report("prepare "+step, time.Now(), &ops, &bad, &bytes, done)
-	defer close(done)
+	defer b.watch("prepare "+step, 0, &ops, &bad, &bytes)()
 	err := each(ctx, n, func(i int) error {
-		err := r.expect(ctx, http.MethodPut, fmt.Sprintf("%s/%08d", set, i), "", size)
+		err := b.expect(ctx, http.MethodPut, fmt.Sprintf("%s/%08d", set, i), "", size)
 		ops.Add(1)
 		bytes.Add(size)
 		return err
 	})
-	r.prepared[set] = n
+	b.prepared[set] = n
 	if err != nil {
 		return fmt.Errorf("preparing %s: %w", set, err)
 	}
@@ -36,18 +33,21 @@ func (r *runner) prepare(ctx context.Context, step, set string, size int64, fres
 }
 
 // cleanUp deletes every object that was written, and the bucket if it is ours.
-func (r *runner) cleanUp(ctx context.Context) error {
-	for set, n := range r.prepared {
+func (b *Bench) cleanUp(ctx context.Context) error {
+	var ops, bad, bytes atomic.Int64
+	defer b.watch("remove what was written", 0, &ops, &bad, &bytes)()
+	for set, n := range b.prepared {
 		if err := each(ctx, n, func(i int) error {
-			return r.expect(ctx, http.MethodDelete, fmt.Sprintf("%s/%08d", set, i), "", 0)
+			defer ops.Add(1)
+			return b.expect(ctx, http.MethodDelete, fmt.Sprintf("%s/%08d", set, i), "", 0)
 		}); err != nil {
-			return fmt.Errorf("cleaning up: %w", err)
+			return err
 		}
 	}
-	if !r.made {
+	if !b.made {
 		return nil
 	}
-	return r.expect(ctx, http.MethodDelete, "", "", 0)
+	return b.expect(ctx, http.MethodDelete, "", "", 0)
 }
 
 // each calls f for 0 to n-1 from 16 goroutines and returns the first error.

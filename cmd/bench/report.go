@@ -34,6 +34,7 @@ type Step struct {
 	P99        float64 `json:"p99_ms"`
 	Max        float64 `json:"max_ms"`
 	FirstError string  `json:"first_error,omitempty"`
+	Cut        bool    `json:"cut,omitempty"` // interrupted before its time was over
 	// Curve is the latency at every second percentile, 0 to 100.
 	Curve []float64 `json:"curve_ms"`
 }
@@ -41,7 +42,12 @@ type Step struct {
 func (s *Step) name() string { return fmt.Sprintf("%s %s x%d", s.Op, size(s.Size), s.Clients) }
 
 // Name labels the step for people.
-func (s Step) Name() string { return s.name() }
+func (s Step) Name() string {
+	if s.Cut {
+		return s.name() + " (cut)"
+	}
+	return s.name()
+}
 
 func (s *Step) fill(took time.Duration, lat []time.Duration, ops, bad, bytes int64, firstErr error) {
 	slices.Sort(lat)
@@ -80,7 +86,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "step\tops\tops/s\tMiB/s\tp50 ms\tp90 ms\tp99 ms\tmax ms\terrors\t")
 	for _, s := range r.Steps {
-		fmt.Fprintf(t, "%s\t%d\t%.0f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t\n", s.name(), s.Ops, s.OpsPerSec, s.MiBPerSec, s.P50, s.P90, s.P99, s.Max, s.Errors)
+		fmt.Fprintf(t, "%s\t%d\t%.0f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t\n", s.Name(), s.Ops, s.OpsPerSec, s.MiBPerSec, s.P50, s.P90, s.P99, s.Max, s.Errors)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -113,11 +119,9 @@ type bar struct {
 }
 
 func bars(steps []Step, field string) []bar {
-	value := func(s Step) float64 {
-		if field == "mib" {
-			return s.MiBPerSec
-		}
-		return s.OpsPerSec
+	value, format := func(s Step) float64 { return s.OpsPerSec }, "%.0f"
+	if field == "mib" {
+		value, format = func(s Step) float64 { return s.MiBPerSec }, "%.1f" // as in the table
 	}
 	top := 0.0
 	for _, s := range steps {
@@ -126,17 +130,25 @@ func bars(steps []Step, field string) []bar {
 	var out []bar
 	for i, s := range steps {
 		width := 520 * value(s) / max(top, 1e-9)
-		out = append(out, bar{float64(i) * 26, width, 180 + width + 6, s.name(), fmt.Sprintf("%.0f", value(s))})
+		out = append(out, bar{float64(i) * 26, width, 180 + width + 6, s.Name(), fmt.Sprintf(format, value(s))})
 	}
 	return out
 }
 
-// curve returns the points of a step's latency curve, 500 x 120 units. Its
-// height is p99, so that one slow operation does not flatten all others.
+// curve returns the points of a step's latency curve from p0 to p99, 495 x 120
+// units: five to a percentile. It ends at p99, which is its height, so that one
+// slow operation does not flatten all others.
 func curve(s Step) string {
 	points := ""
-	for i, ms := range s.Curve {
-		points += fmt.Sprintf("%.1f,%.1f ", 500*float64(i)/float64(max(len(s.Curve)-1, 1)), 120-120*min(ms/max(s.P99, 1e-9), 1))
+	point := func(percentile, ms float64) {
+		points += fmt.Sprintf("%.1f,%.1f ", 5*percentile, max(120-120*ms/max(s.P99, 1e-9), 0))
 	}
+	step := 100 / float64(max(len(s.Curve)-1, 1))
+	for i, ms := range s.Curve {
+		if p := step * float64(i); p < 99 {
+			point(p, ms)
+		}
+	}
+	point(99, s.P99)
 	return points
 }

@@ -10,10 +10,12 @@ import (
 
 // lineBuffer gathers access log lines, so that a request costs a copy and not
 // a system call. Lines are whole and in order; Run writes what has gathered
-// several times a second, and a full buffer at once.
+// several times a second, and a full buffer at once. It sleeps while there is
+// nothing.
 type lineBuffer struct {
-	w  io.Writer
-	mu struct {
+	w     io.Writer
+	first chan struct{} // of size 1: a line came into the empty buffer
+	mu    struct {
 		sync.Mutex // held over the write of a full buffer, which bounds memory by design
 		buf        []byte
 	}
@@ -24,11 +26,19 @@ const (
 	lineBufferFlush = 200 * time.Millisecond
 )
 
+func newLineBuffer(w io.Writer) *lineBuffer { return &lineBuffer{w: w, first: make(chan struct{}, 1)} }
+
 // Write implements io.Writer. It never fails: a log that cannot be written
 // must not fail requests.
 func (l *lineBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.mu.buf) == 0 {
+		select {
+		case l.first <- struct{}{}:
+		default:
+		}
+	}
 	l.mu.buf = append(l.mu.buf, p...)
 	if len(l.mu.buf) >= lineBufferSize {
 		l.flush()
@@ -71,12 +81,14 @@ func (l *lineBuffer) start() (stop func()) {
 
 // Run flushes until ctx ends, and then once more.
 func (l *lineBuffer) Run(ctx context.Context) {
-	tick := time.NewTicker(lineBufferFlush)
-	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+		case <-l.first:
+			select {
+			case <-ctx.Done():
+			case <-time.After(lineBufferFlush):
+			}
 		}
 		l.mu.Lock()
 		l.flush()
@@ -91,11 +103,11 @@ func openAccessLog(dest string) (*lineBuffer, error) {
 	case "off", "":
 		return nil, nil
 	case "stdout", "-":
-		return &lineBuffer{w: os.Stdout}, nil
+		return newLineBuffer(os.Stdout), nil
 	}
 	f, err := os.OpenFile(dest, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	return &lineBuffer{w: f}, nil
+	return newLineBuffer(f), nil
 }

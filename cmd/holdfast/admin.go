@@ -10,12 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +41,8 @@ func adminCommand() *cobra.Command {
 			"data directories.",
 	}
 	c.flags(cmd.PersistentFlags())
-	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c))
+	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c),
+		repairCommand(c), groupCommand(c), nodeCommand(c), trackerAdminCommand(c), inspectCommand(c))
 	return cmd
 }
 
@@ -54,30 +52,6 @@ func (c *adminClient) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.region, "region", "us-east-1", "region of the signature")
 	f.BoolVar(&c.insecure, "insecure", false, "accept any certificate")
 	f.DurationVar(&c.timeout, "timeout", 5*time.Minute, "time allowed")
-}
-
-func statusCommand(c *adminClient) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "status", Short: "Show nodes, groups, catalog copies and queues", Args: cobra.NoArgs,
-		Long: "Shows the nodes (one for each directory), the copies of the catalog and what waits. \"Blobs\n" +
-			"below target\" are those with fewer good shards than their scheme is wide; 0 means that the\n" +
-			"catalog has been walked and nothing is missing. A node that is gone was replaced or forgotten.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var st tracker.Status
-			if err := c.call(cmd.Context(), http.MethodGet, "status", nil, &st); err != nil {
-				return err
-			}
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(&st)
-			}
-			return writeStatus(cmd.OutOrStdout(), &st)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
 }
 
 func diskCommand(c *adminClient) *cobra.Command {
@@ -123,7 +97,10 @@ func catalogCommand(c *adminClient) *cobra.Command {
 			if !sure {
 				return errors.New("the other copies of the catalog must be lost for good: if one may come back, bring it back instead; else repeat with --lost-for-good")
 			}
-			return c.call(cmd.Context(), http.MethodPost, "catalog/alone", struct{}{}, nil)
+			if err := c.call(cmd.Context(), http.MethodPost, "catalog/alone", struct{}{}, nil); err != nil {
+				return err
+			}
+			return c.afterAlone(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
 	alone.Flags().BoolVar(&sure, "lost-for-good", false, "the other copies will not come back")
@@ -138,10 +115,53 @@ func clockCommand(c *adminClient) *cobra.Command {
 		Long: "Catalog time, which retention and quarantine follow, takes a jump of over 15 minutes only if the\n" +
 			"kernel says that its clock is synchronised. Look at the clock; if it is right, run this.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.call(cmd.Context(), http.MethodPost, "clock/accept", struct{}{}, nil)
+			return c.acceptClock(cmd.Context(), cmd.OutOrStdout())
 		},
 	})
 	return clock
+}
+
+// afterAlone says what there is now and what is left to do.
+func (c *adminClient) afterAlone(ctx context.Context, w io.Writer) error {
+	var st tracker.Status
+	if err := c.call(ctx, http.MethodGet, "status", nil, &st); err != nil {
+		return fmt.Errorf("the catalog goes on; asking for the status failed: %w", err)
+	}
+	fmt.Fprintln(w, "The catalog goes on. Its copies now:")
+	for _, v := range st.Voters {
+		fmt.Fprintln(w, "  "+v.Dir)
+	}
+	fmt.Fprintln(w, "Next: holdfast admin disk replace DIR for each directory that was lost, or lost its copy of the catalog;")
+	fmt.Fprintln(w, "then holdfast fsck, and if its report is as you expect: holdfast fsck --adopt.")
+	return nil
+}
+
+// acceptClock accepts the clock and says what that changed. The fence is
+// catalog time as it was last raised.
+func (c *adminClient) acceptClock(ctx context.Context, w io.Writer) error {
+	var before, after tracker.Status
+	if err := c.call(ctx, http.MethodGet, "status", nil, &before); err != nil {
+		return err
+	}
+	if err := c.call(ctx, http.MethodPost, "clock/accept", struct{}{}, nil); err != nil {
+		return err
+	}
+	if err := c.call(ctx, http.MethodGet, "status", nil, &after); err != nil {
+		return fmt.Errorf("the clock was accepted; asking for the status failed: %w", err)
+	}
+	_, err := fmt.Fprintln(w, clockChange(time.UnixMilli(before.Fence), time.UnixMilli(after.Fence)))
+	return err
+}
+
+// clockChange says how catalog time changed. It is raised once a minute, so a
+// step of that size is none.
+func clockChange(before, after time.Time) string {
+	step := after.Sub(before).Round(time.Second)
+	now := after.UTC().Format(time.RFC3339)
+	if step <= 2*time.Minute {
+		return fmt.Sprintf("catalog time is %s; it had followed the clock already, or the clock is behind it, and it never goes back", now)
+	}
+	return fmt.Sprintf("catalog time is %s now; it was %s, %v behind the clock", now, before.UTC().Format(time.RFC3339), step)
 }
 
 // call makes one signed call; in and out may be nil.
@@ -183,50 +203,6 @@ func (c *adminClient) call(ctx context.Context, method, path string, in, out any
 		return nil
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
-}
-
-func writeStatus(w io.Writer, st *tracker.Status) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	below := "being counted"
-	if st.BlobsBelow >= 0 {
-		below = fmt.Sprint(st.BlobsBelow)
-	}
-	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nblobs below target\t%s\n\n", st.Map.Cluster, st.Incarnation, below)
-	if st.Frozen {
-		fmt.Fprintln(t, "The nodes delete nothing: the catalog is another incarnation than they know. Run: holdfast fsck")
-		fmt.Fprintln(t)
-	}
-	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY")
-	for _, n := range st.Map.Nodes {
-		state := n.State.String()
-		if n.ReadOnly && n.State == tracker.NodeActive {
-			state = "read-only"
-		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", n.ID, groupName(st.Map, n.Group), state, human(n.Load.Used), human(n.Load.Free), n.Load.Errors, n.Addr)
-	}
-	fmt.Fprintln(t, "\nCATALOG COPY\tLEADER\tAPPLIED\tDIRECTORY\tERROR")
-	for _, v := range st.Voters {
-		fmt.Fprintf(t, "%s\t%v\t%d\t%s\t%s\n", v.ID, v.Leader, v.Applied, v.Dir, v.Err)
-	}
-	fmt.Fprintln(t, "\nQUEUE\tLENGTH\tOLDEST\tDONE\tFAILED")
-	for _, name := range slices.Sorted(maps.Keys(st.Queues)) {
-		q := st.Queues[name]
-		age := "-"
-		if q.Oldest > 0 {
-			age = time.Since(time.UnixMilli(q.Oldest)).Round(time.Second).String()
-		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\n", name, q.Length, age, q.Done, q.Failed)
-	}
-	return t.Flush()
-}
-
-func groupName(m *tracker.Map, id uint16) string {
-	for _, g := range m.Groups {
-		if g.ID == id {
-			return g.Name + " (" + g.Scheme.String() + ")"
-		}
-	}
-	return fmt.Sprint(id)
 }
 
 // human writes a number of bytes for people.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	"holdfast/cmd/bench"
 )
 
-func benchCommand() *cobra.Command {
+func benchCommand(hurry context.Context) *cobra.Command {
 	o := bench.Options{}
 	var sizes []string
 	var asJSON bool
@@ -41,15 +42,23 @@ func benchCommand() *cobra.Command {
 				}
 				o.Sizes = append(o.Sizes, n)
 			}
-			rep, err := bench.Run(cmd.Context(), o, func(p bench.Progress) {
-				fmt.Fprintf(os.Stderr, "\r%-28s %3.0f/%.0fs  %8.0f ops/s  %8.1f MiB/s  %d errors ", p.Step, p.Elapsed.Seconds(), p.Total.Seconds(),
-					float64(p.Ops)/p.Elapsed.Seconds(), float64(p.Bytes)/(1<<20)/p.Elapsed.Seconds(), p.Errors)
-			})
-			fmt.Fprintln(os.Stderr)
-			if rep == nil {
+			if err := mayWrite(html); err != nil {
+				return fmt.Errorf("--html: %w", err)
+			}
+			var line progressLine
+			b, err := bench.New(cmd.Context(), o, line.show)
+			if err != nil {
 				return err
 			}
-			return errors.Join(err, writeBench(cmd, rep, asJSON, html))
+			rep, err := b.Run(cmd.Context())
+			line.end()
+			if cmd.Context().Err() != nil {
+				err = errors.New("interrupted; the report has the steps so far")
+				fmt.Fprintln(os.Stderr, "interrupted: removing what was written; once more leaves it")
+			}
+			err = errors.Join(err, writeBench(cmd, rep, asJSON, html), b.Close(hurry))
+			line.end()
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -65,6 +74,45 @@ func benchCommand() *cobra.Command {
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	f.StringVar(&html, "html", "", "write a self-contained HTML report to this file")
 	return cmd
+}
+
+// progressLine is a line on standard error that is written over and over. One
+// goroutine at a time.
+type progressLine struct{ written bool }
+
+func (l *progressLine) end() {
+	if l.written {
+		fmt.Fprintln(os.Stderr)
+	}
+	l.written = false
+}
+
+func (l *progressLine) show(p bench.Progress) {
+	l.written = true
+	of := "s"
+	if p.Total > 0 {
+		of = fmt.Sprintf("/%.0fs", p.Total.Seconds())
+	}
+	fmt.Fprintf(os.Stderr, "\r%-28s %3.0f%s  %8.0f ops/s  %8.1f MiB/s  %d errors ", p.Step, p.Elapsed.Seconds(), of,
+		float64(p.Ops)/p.Elapsed.Seconds(), float64(p.Bytes)/(1<<20)/p.Elapsed.Seconds(), p.Errors)
+}
+
+// mayWrite reports whether a file can be written, before the work for it is
+// done. It leaves no new file; "" is no file.
+func mayWrite(path string) error {
+	if path == "" {
+		return nil
+	}
+	_, missing := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	err = f.Close()
+	if errors.Is(missing, os.ErrNotExist) {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
 }
 
 func writeBench(cmd *cobra.Command, rep *bench.Report, asJSON bool, html string) error {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"holdfast/cmd/allinone"
 )
 
 // credentials are root's access key and secret key.
@@ -56,6 +58,9 @@ func readCredentials(path string) (c credentials, err error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return c, fmt.Errorf("root credentials: %w; %s; or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err, allinone.Ownership(filepath.Dir(path)))
 	}
 	if err != nil {
 		return c, fmt.Errorf("root credentials: %w; make the file readable for this user, or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err)

@@ -6,32 +6,29 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
 
-// version is set by the release build with -ldflags "-X main.version=...".
-var version = "dev"
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	stop := watchSignals()
+	if err := command(stop.second).ExecuteContext(stop.first); err != nil {
 		fmt.Fprintln(os.Stderr, "holdfast:", err)
 		os.Exit(1)
 	}
 }
 
-func command() *cobra.Command {
+// command is the command line. hurry is done when a person asks for the second
+// time that a command ends.
+func command(hurry context.Context) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "holdfast",
 		Short:         "An S3-compatible object store that keeps its word",
-		Version:       version,
+		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serverCommand(), benchCommand(), adminCommand(), fsckCommand(), healthcheckCommand())
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.AddCommand(serverCommand(hurry), initCommand(), trackerCommand(), storageCommand(), gatewayCommand(hurry), benchCommand(hurry), adminCommand(), fsckCommand(), healthcheckCommand(), versionCommand())
 	return root
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"holdfast/auth"
 	"holdfast/cmd/allinone"
@@ -34,7 +35,7 @@ type serverFlags struct {
 	accessLog                       string
 }
 
-func serverCommand() *cobra.Command {
+func serverCommand(hurry context.Context) *cobra.Command {
 	var o serverFlags
 	cmd := &cobra.Command{
 		Use:   "server DIR...",
@@ -46,21 +47,35 @@ func serverCommand() *cobra.Command {
 			"HOLDFAST_ROOT_PASSWORD, or the same names with _FILE; without them a pair is made at the first\n" +
 			"start, shown once and kept in holdfast.root in the directories.",
 		Example: "  holdfast server ./data\n  holdfast server '/disk{1...4}' --address 127.0.0.1:9777",
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errNoDirs
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := fill(cmd.Flags(), os.LookupEnv); err != nil {
+			if err := settings(cmd); err != nil {
 				return err
 			}
 			dirs, err := expandDirs(args)
 			if err != nil {
 				return err
 			}
-			return runServer(cmd.Context(), &o, dirs, os.LookupEnv, cmd.OutOrStdout())
+			return runServer(cmd.Context(), hurry, &o, dirs, os.LookupEnv, cmd.OutOrStdout())
 		},
 	}
+	o.register(cmd.Flags())
 	f := cmd.Flags()
-	f.StringVar(&o.address, "address", ":9000", "listen address, HOST:PORT")
 	f.StringVar(&o.scheme, "scheme", "", "redundancy, rep-N or rs-K+M; by default by the number of directories, fixed at the first start")
+	f.IntVar(&o.catalogCopies, "catalog-copies", 0, "copies of the catalog: 1 to 3, by default as many as the directories allow; fewer are for benchmarks")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.config, "config", "", "YAML file with any of these flags")
+	return cmd
+}
+
+// register adds the flags of whatever speaks S3.
+func (o *serverFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&o.address, "address", ":9000", "listen address, HOST:PORT")
 	f.StringVar(&o.region, "region", "us-east-1", "region that is answered; any is accepted")
 	f.BoolVar(&o.strictRegion, "strict-region", false, "refuse signatures for another region")
 	f.StringVar(&o.tlsCert, "tls-cert", "", "certificate file (PEM); serves https together with --tls-key")
@@ -70,17 +85,19 @@ func serverCommand() *cobra.Command {
 	f.BoolVar(&o.metricsPublic, "metrics-public", false, "serve /-/metrics to anyone")
 	f.StringVar(&o.metricsToken, "metrics-token", "", "bearer token for /-/metrics; better given as HOLDFAST_METRICS_TOKEN")
 	f.StringVar(&o.inlineLimit, "inline-limit", "8KiB", "objects up to this size are kept in the catalog")
-	f.IntVar(&o.catalogCopies, "catalog-copies", 0, "copies of the catalog: 1 to 3, by default as many as the directories allow; fewer are for benchmarks")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "where a line for each request goes: stdout, off or a file")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&o.config, "config", "", "YAML file with any of these flags")
-	return cmd
 }
 
-func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(string) (string, bool), out io.Writer) error {
+var errNoDirs = errors.New("name the directories to keep data in, one for each disk (they are made if they do not exist):\n\n" +
+	"  holdfast server ./data\n  holdfast server '/disk{1...4}'\n\nholdfast server --help has the flags")
+
+func runServer(ctx, hurry context.Context, o *serverFlags, dirs []string, env func(string) (string, bool), out io.Writer) error {
 	log, err := logger(o.logLevel)
 	if err != nil {
 		return err
+	}
+	if o.catalogCopies < 0 || o.catalogCopies > 3 {
+		return fmt.Errorf("--catalog-copies %d: 1, 2 or 3; leave it out for as many as the directories allow", o.catalogCopies)
 	}
 	gw, err := o.gatewayConfig()
 	if err != nil {
@@ -91,6 +108,9 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 		return err
 	}
 	limitMemory(env)
+	if err := checkDescriptors(descriptors(), len(dirs), log); err != nil {
+		return err
+	}
 	if err := probe(o.address); err != nil {
 		return err
 	}
@@ -128,32 +148,26 @@ func runServer(ctx context.Context, o *serverFlags, dirs []string, env func(stri
 	}
 	logged := access.start()
 	defer logged()
-	return serve(ctx, srv, ln, maxConnections(descriptors(), len(dirs)), log)
+	return serve(ctx, hurry, srv, ln, maxConnections(descriptors(), len(dirs)), log)
 }
 
-// drainTime bounds how long a graceful stop waits for requests in flight.
-const drainTime = 25 * time.Second
-
-// serve runs until ctx ends, then finishes what is in flight. At most conns
-// connections are open at once; 0 is no bound.
-func serve(ctx context.Context, srv *allinone.Server, ln net.Listener, conns int, log zerolog.Logger) error {
+// serve runs until ctx ends, then finishes what is in flight, or leaves it once
+// hurry is done. At most conns connections are open at once; 0 is no bound.
+func serve(ctx, hurry context.Context, srv frontEnd, ln net.Listener, conns int, log zerolog.Logger) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ran := make(chan error, 1)
 	go func() { ran <- srv.Run(work) }()
 	h := srv.HTTPServer()
+	var open flights
+	h.Handler = open.track(h.Handler)
 	ln = boundConnections(h, ln, conns, log)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(ln) }()
 	var err error
 	select {
 	case <-ctx.Done():
-		log.Info().Msg("stopping: finishing what is in flight")
-		drain, cancel := context.WithTimeout(work, drainTime)
-		defer cancel()
-		if h.Shutdown(drain) != nil {
-			err = h.Close()
-		}
+		err = drain(hurry, h, &open, log)
 	case err = <-served:
 	case err = <-ran:
 		ran <- nil

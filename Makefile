@@ -6,7 +6,7 @@ DATA    ?= ./data
 ADDRESS ?= 127.0.0.1:9000
 TIME    ?= 60s
 
-.PHONY: build run check test soak figures fuzz yardstick clients clean
+.PHONY: build run check test soak figures fuzz yardstick clients image up down clean
 
 build:
 	$(GO) build -trimpath -o holdfast ./cmd/holdfast
@@ -38,5 +38,22 @@ fuzz:
 	@test -n "$(T)" || { echo "name a target: make fuzz T=FuzzChunkReader; the targets are:"; grep -rhoE '^func Fuzz[A-Za-z]+' --include=*_test.go . | sed 's/^func /  /' | sort; exit 2; }
 	tests/fuzz $(T) $(TIME)
 
+# The image holds one static binary and nothing else; nothing is pulled.
+image: build
+	rm -rf .image && mkdir -p .image/rootfs && mkdir -m 1777 .image/rootfs/data && cp holdfast .image/rootfs/
+	docker build -q -t holdfast --target local -f Dockerfile .image
+
+# A cluster in containers: docker-compose.yml. The secret and root's credentials
+# are made once and kept in .env.
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo "docker compose" || echo docker-compose)
+
+up: image
+	@test -f .env || (umask 077; ./holdfast init --env > .env)
+	$(COMPOSE) up -d
+	@echo "S3 at http://127.0.0.1:9000 and http://127.0.0.1:9002; credentials are in .env"
+
+down:
+	$(COMPOSE) down
+
 clean:
-	rm -f holdfast
+	rm -rf holdfast .image

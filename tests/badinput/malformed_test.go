@@ -87,6 +87,9 @@ func TestMalformedRequests(t *testing.T) {
 		{"GET", "/bad/upload", "uploadId=garbage"}, {"DELETE", "/bad/upload", "uploadId=%ff"}, {"DELETE", "/bad/upload", "uploadId="},
 		{"PUT", "/bad/upload", part("0")}, {"PUT", "/bad/upload", part("10001")}, {"PUT", "/bad/upload", part("-1")}, {"PUT", "/bad/upload", part("x")},
 		{"PUT", "/bad/upload", "uploadId=" + id}, {"PUT", "/bad/other", part("1")},
+		{"PUT", "/bad/upload", part("1") + "&partNumber=2"}, {"PUT", "/bad/upload", part("1") + "&uploadId=" + id},
+		{"DELETE", "/bad/upload", "uploadId=x&uploadId=" + id}, {"DELETE", "/bad/object", "versionId=null&versionId=null"},
+		{"GET", "/bad/object", "versionId=null&versionId=null"}, {"GET", "/bad/object", "partNumber=1&partNumber=1"}, {"GET", "/bad", "prefix=a&prefix=b"},
 		{"PUT", "/bad/" + strings.Repeat("k", 1025), ""}, {"PUT", "/bad/%ff%fe", ""}, {"PUT", "/UPPER", ""}, {"PUT", "/a", ""},
 		{"PUT", "/192.168.1.1", ""}, {"PUT", "/" + strings.Repeat("b", 64), ""}, {"PUT", "/bad..name", ""}, {"PUT", "//object", ""},
 		{"PATCH", "/bad/object", ""}, {"TRACE", "/bad/object", ""}, {"BREW", "/bad", ""},
@@ -153,46 +156,63 @@ func rawGarbage(t *testing.T, s *harness.Server) {
 		signer.Sign(r, sigv4.StreamingUnsignedTrailer, time.Now())
 		return append(head(r, int64(len(body))), body...)
 	}
+	mode := func(payload, header, value string) []byte {
+		r := request(t, s, "PUT", "/bad/raw", "")
+		r.Header.Set("X-Amz-Decoded-Content-Length", "5")
+		r.Header.Set(header, value)
+		now := time.Now()
+		c := &chunker{payload: payload, stamp: now.UTC().Format("20060102T150405Z")}
+		c.prev = signer.Sign(r, payload, now)
+		body := c.frame([]byte("12345"))
+		return append(head(r, int64(len(body))), body...)
+	}
+	plain := func(header, value string) []byte {
+		r := signed(func(r *http.Request) { r.Header.Set(header, value) })
+		return append(head(r, 5), "12345"...)
+	}
 	text := func(r *http.Request, headers, body string) []byte {
 		h := head(r, -1)
 		return append(append(h[:len(h)-2:len(h)-2], headers+"\r\n"...), body...)
 	}
 	trailer := "0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
 	for name, wire := range map[string][]byte{
-		"no length at all":      text(signed(nil), "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n"),
-		"TLS hello":             []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)),
-		"no HTTP":               bytes.Repeat([]byte{0x80, 0x00, 0x0a}, 1000),
-		"one line for ever":     bytes.Repeat([]byte("a"), 1<<20),
-		"HTTP/0.9":              []byte("GET /bad/object\r\n"),
-		"HTTP/9.9":              line("GET /bad/object HTTP/9.9"),
-		"no path":               line("GET HTTP/1.1"),
-		"absolute nonsense":     line("GET http://[::1 HTTP/1.1"),
-		"bad escape":            line("GET /bad/%zz HTTP/1.1"),
-		"header without colon":  []byte("GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n"),
-		"no host":               []byte("GET /bad/object HTTP/1.1\r\n\r\n"),
-		"negative length":       text(signed(nil), "Content-Length: -5\r\n", "12345"),
-		"length of letters":     text(signed(nil), "Content-Length: five\r\n", "12345"),
-		"two lengths":           text(signed(nil), "Content-Length: 5\r\nContent-Length: 6\r\n", "123456"),
-		"huge length":           text(signed(nil), "Content-Length: 9223372036854775807\r\n", "12345"),
-		"over 5 GiB":            text(signed(nil), "Content-Length: 5368709121\r\n", "12345"),
-		"unknown coding":        text(signed(nil), "Transfer-Encoding: gzip\r\n", "12345"),
-		"chunk size nonsense":   text(signed(nil), "Transfer-Encoding: chunked\r\n", "xyz\r\n12345\r\n0\r\n\r\n"),
-		"chunk without end":     text(signed(nil), "Transfer-Encoding: chunked\r\n", "5\r\n12345"),
-		"chunk size overflow":   text(signed(nil), "Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\n12345\r\n0\r\n\r\n"),
-		"aws chunk nonsense":    chunked("5", "xyz\r\n12345\r\n"+trailer),
-		"aws chunk too long":    chunked("5", "6\r\n123456\r\n"+trailer),
-		"aws chunk too short":   chunked("5", "4\r\n1234\r\n"+trailer),
-		"aws chunk overflow":    chunked("5", "fffffffffffffff\r\n12345\r\n"+trailer),
-		"aws chunk no CRLF":     chunked("5", "5\r\n12345"+trailer),
-		"aws chunk line long":   chunked("5", strings.Repeat("0", 100_000)+"5\r\n12345\r\n"+trailer),
-		"aws chunk no trailer":  chunked("5", "5\r\n12345\r\n0\r\n\r\n"),
-		"aws chunk bad trailer": chunked("5", "5\r\n12345\r\n0\r\nx-amz-checksum-sha1:AAAA\r\n\r\n"),
-		"aws chunk wrong sum":   chunked("5", "5\r\n12345\r\n"+trailer),
-		"aws trailer for ever":  chunked("5", "5\r\n12345\r\n0\r\n"+strings.Repeat("a", 100_000)),
-		"decoded negative":      chunked("-5", "5\r\n12345\r\n"+trailer),
-		"decoded nonsense":      chunked("five", "5\r\n12345\r\n"+trailer),
-		"decoded overflow":      chunked("99999999999999999999", "5\r\n12345\r\n"+trailer),
-		"decoded missing":       chunked("", "5\r\n12345\r\n"+trailer),
+		"no length at all":         text(signed(nil), "Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n"),
+		"TLS hello":                []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)),
+		"no HTTP":                  bytes.Repeat([]byte{0x80, 0x00, 0x0a}, 1000),
+		"one line for ever":        bytes.Repeat([]byte("a"), 1<<20),
+		"HTTP/0.9":                 []byte("GET /bad/object\r\n"),
+		"HTTP/9.9":                 line("GET /bad/object HTTP/9.9"),
+		"no path":                  line("GET HTTP/1.1"),
+		"absolute nonsense":        line("GET http://[::1 HTTP/1.1"),
+		"bad escape":               line("GET /bad/%zz HTTP/1.1"),
+		"header without colon":     []byte("GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n"),
+		"no host":                  []byte("GET /bad/object HTTP/1.1\r\n\r\n"),
+		"negative length":          text(signed(nil), "Content-Length: -5\r\n", "12345"),
+		"length of letters":        text(signed(nil), "Content-Length: five\r\n", "12345"),
+		"two lengths":              text(signed(nil), "Content-Length: 5\r\nContent-Length: 6\r\n", "123456"),
+		"huge length":              text(signed(nil), "Content-Length: 9223372036854775807\r\n", "12345"),
+		"over 5 GiB":               text(signed(nil), "Content-Length: 5368709121\r\n", "12345"),
+		"unknown coding":           text(signed(nil), "Transfer-Encoding: gzip\r\n", "12345"),
+		"chunk size nonsense":      text(signed(nil), "Transfer-Encoding: chunked\r\n", "xyz\r\n12345\r\n0\r\n\r\n"),
+		"chunk without end":        text(signed(nil), "Transfer-Encoding: chunked\r\n", "5\r\n12345"),
+		"chunk size overflow":      text(signed(nil), "Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\n12345\r\n0\r\n\r\n"),
+		"aws chunk nonsense":       chunked("5", "xyz\r\n12345\r\n"+trailer),
+		"aws chunk too long":       chunked("5", "6\r\n123456\r\n"+trailer),
+		"aws chunk too short":      chunked("5", "4\r\n1234\r\n"+trailer),
+		"aws chunk overflow":       chunked("5", "fffffffffffffff\r\n12345\r\n"+trailer),
+		"aws chunk no CRLF":        chunked("5", "5\r\n12345"+trailer),
+		"aws chunk line long":      chunked("5", strings.Repeat("0", 100_000)+"5\r\n12345\r\n"+trailer),
+		"aws chunk no trailer":     chunked("5", "5\r\n12345\r\n0\r\n\r\n"),
+		"aws chunk bad trailer":    chunked("5", "5\r\n12345\r\n0\r\nx-amz-checksum-sha1:AAAA\r\n\r\n"),
+		"aws chunk wrong sum":      chunked("5", "5\r\n12345\r\n"+trailer),
+		"aws trailer for ever":     chunked("5", "5\r\n12345\r\n0\r\n"+strings.Repeat("a", 100_000)),
+		"trailer of signed chunks": mode(sigv4.StreamingPayload, "X-Amz-Trailer", "x-amz-checksum-crc32"),
+		"trailer of no chunks":     plain("X-Amz-Trailer", "x-amz-checksum-crc32"),
+		"coding of no chunks":      plain("Content-Encoding", "gzip,aws-chunked"),
+		"decoded negative":         chunked("-5", "5\r\n12345\r\n"+trailer),
+		"decoded nonsense":         chunked("five", "5\r\n12345\r\n"+trailer),
+		"decoded overflow":         chunked("99999999999999999999", "5\r\n12345\r\n"+trailer),
+		"decoded missing":          chunked("", "5\r\n12345\r\n"+trailer),
 	} {
 		a, err := tryExchange(t.Context(), s.Addr, wire, wait)
 		if err != nil {

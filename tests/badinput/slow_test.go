@@ -27,9 +27,9 @@ const (
 	slowCount  = "HOLDFAST_TEST_SLOW_COUNT"
 
 	slowConnections = 10_000
-	// slowGrowth is 32 KiB a connection: net/http's two buffers of 4 KiB and
-	// a stack of up to 16 KiB, and the first 4 KiB of a body.
-	slowGrowth = slowConnections * 32 << 10
+	// slowGrowth is 20 KiB a connection: a stack of 8 KiB, net/http's buffers
+	// and what it parsed, and for half of them a request and 1 KiB of its body.
+	slowGrowth = 200 << 20
 	// slowLife bounds a connection that stands still: the stall timeout of
 	// a body is a minute, and of headers less.
 	slowLife = 100 * time.Second

@@ -1,10 +1,12 @@
 // Package clients runs real, unmodified S3 clients against a running server
 // on real directories. Each client has an environment of the test's own. With
-// HOLDFAST_REQUIRE_CLIENTS set a missing client fails, else it skips.
+// HOLDFAST_REQUIRE_CLIENTS set a missing client fails, else it skips. The
+// deployments are tested in parallel, as many at once as there are cores.
 package clients
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/tests/harness"
 )
@@ -83,12 +86,21 @@ func (c *client) run(name string, args ...string) string {
 	return out
 }
 
+// commandLimit is how long a program may run: the longest takes seconds on an
+// idle machine.
+const commandLimit = 5 * time.Minute
+
 func (c *client) try(name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(c.t.Context(), name, args...)
+	ctx, cancel := context.WithTimeout(c.t.Context(), commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env, cmd.Dir = c.env, c.dir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("still running after %v: %w", commandLimit, err)
+	}
 	return out.String(), err
 }
 
@@ -117,16 +129,8 @@ func random(t *testing.T, n int) []byte {
 // same fails unless two files hold the same bytes.
 func (c *client) same(a, b string) {
 	c.t.Helper()
-	x, err := os.ReadFile(a)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	y, err := os.ReadFile(b)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if !bytes.Equal(x, y) {
-		c.t.Fatalf("%s (%d bytes) and %s (%d bytes) differ", a, len(x), b, len(y))
+	if out, err := exec.Command("cmp", a, b).CombinedOutput(); err != nil {
+		c.t.Fatalf("%v: %s", err, out)
 	}
 }
 
@@ -152,13 +156,32 @@ var deployments = []harness.Options{{Dirs: 1, Scheme: "rep-1"}, {Dirs: 4, Scheme
 
 // each runs f against every deployment with every version of a program.
 func each(t *testing.T, program string, f func(t *testing.T, c *client, path string)) {
+	t.Parallel()
+	paths := programs(t, program)
 	for _, d := range deployments {
 		t.Run(d.Scheme, func(t *testing.T) {
+			t.Parallel()
 			s := harness.Start(t, d)
-			for _, path := range programs(t, program) {
-				t.Run(strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "_"), func(t *testing.T) { f(t, newClient(t, s), path) })
+			for _, path := range paths {
+				t.Run(testName(path), func(t *testing.T) { f(t, newClient(t, s), path) })
 			}
 		})
+	}
+}
+
+// testName makes a test's name of a path.
+func testName(path string) string { return strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "_") }
+
+// overBoth runs f against every deployment, over http and over https.
+func overBoth(t *testing.T, f func(t *testing.T, s *harness.Server)) {
+	for _, tls := range []bool{false, true} {
+		for _, d := range deployments {
+			d.TLS = tls
+			t.Run(d.Scheme+map[bool]string{true: " https", false: " http"}[tls], func(t *testing.T) {
+				t.Parallel()
+				f(t, harness.Start(t, d))
+			})
+		}
 	}
 }
 
@@ -167,5 +190,3 @@ func bucketName(t *testing.T) string {
 	t.Helper()
 	return fmt.Sprintf("b-%x", random(t, 6))
 }
-
-func abs(name string) (string, error) { return filepath.Abs(name) }

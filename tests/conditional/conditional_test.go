@@ -12,10 +12,15 @@ import (
 	"holdfast/tests/harness"
 )
 
-const (
-	rounds  = 10
-	writers = 50
-)
+const writers = 50
+
+// rounds is how often each race is run.
+func rounds() int {
+	if testing.Short() {
+		return 1
+	}
+	return 10
+}
 
 // race runs f in all writers at once and returns how many answered each status.
 func race(t *testing.T, f func(w int) (int, error)) map[int]int {
@@ -61,7 +66,7 @@ func TestOneWinner(t *testing.T) {
 					body := `<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>` + versioning + `</Status></VersioningConfiguration>`
 					r.Must(t, 200, "PUT", "/"+b, "versioning=", []byte(body))
 				}
-				for round := range rounds {
+				for round := range rounds() {
 					putRound(t, r, b, round)
 					copyRound(t, r, b, round)
 					completeRound(t, r, b, round)

@@ -125,6 +125,9 @@ func TestSees(t *testing.T) {
 		{"state", snapshots, func(t *allinone.Tune) { t.SnapshotBytes, t.KeepBytes = 16<<10, 8<<10 }},
 	} {
 		for _, sh := range both {
+			if testing.Short() && sh != single {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s of %s", lie.about, sh.scheme), func(t *testing.T) {
 				t.Parallel()
 				x := newRun(t, sh, 1)

@@ -201,7 +201,7 @@ func budget() int {
 	case soak():
 		return 1 << 30
 	case testing.Short():
-		return 9
+		return 4
 	}
 	return 60
 }

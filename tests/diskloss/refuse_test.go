@@ -137,3 +137,32 @@ func TestReplaceRefusals(t *testing.T) {
 	s.verify(t, "after refused replacements")
 	s.census(t)
 }
+
+// TestCopyOfADirectory puts a copy in the place of a directory, as somebody
+// does who moves a disk's files to a new one: nobody says what the copy lacks.
+func TestCopyOfADirectory(t *testing.T) {
+	t.Parallel()
+	s := start(t, harness.Options{Dirs: 4, Scheme: "rs-2+2"})
+	s.write(t, "first", 100, 20_000, 2<<20)
+	old := s.Dirs[1] + ".old"
+	rename(t, s.Dirs[1], old)
+	copyTree(t, old, s.Dirs[1])
+	s.write(t, "second", 20_000)
+	for _, args := range [][]string{{s.Dirs[1]}, {"--forget", s.Dirs[1]}} {
+		out, err := s.Admin(append([]string{"disk", "replace"}, args...)...)
+		if err == nil || !strings.Contains(out, "not the directory that the server has open but a copy of it") || !strings.Contains(out, "empty it and repeat") {
+			t.Errorf("disk replace %v: %v: %s", args, err, out)
+		}
+	}
+	s.verify(t, "with a copy in the place of a directory")
+	wipe(t, s.Dirs[1])
+	s.MustAdmin("disk", "replace", s.Dirs[1])
+	s.refilled(t)
+	s.Stop()
+	copyTree(t, s.Dirs[2], s.Dirs[2]+".copy")
+	refused(t, "a directory and its copy", []string{"both hold node 3", "leave the copy out"}, append(s.Dirs, s.Dirs[2]+".copy")...)
+	s.Launch()
+	s.WaitReady()
+	s.verify(t, "after a copy was refused")
+	s.census(t)
+}

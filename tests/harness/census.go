@@ -343,3 +343,34 @@ func headOf(t testing.TB, n *node.Node, info *storage.ShardInfo) []byte {
 	}
 	return buf[:m]
 }
+
+// NodeShards opens a stopped node's directory, reads every sealed shard that
+// is not in quarantine and verifies it: the error of each, nil for a good one.
+func NodeShards(t testing.TB, dir string) (id storage.NodeID, shards map[storage.ShardID]error) {
+	t.Helper()
+	who, err := node.ReadIdentity(vfs.OS(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := node.Open(t.Context(), node.Config{Dir: dir, Cluster: who.Cluster, Node: who.Node, Incarnation: who.Incarnation, Reserve: -1, Logger: zerolog.New(io.Discard)})
+	if err != nil {
+		t.Fatalf("node %d of a stopped process: %v", who.Node, err)
+	}
+	defer n.Close()
+	shards = map[storage.ShardID]error{}
+	for after := (storage.ShardID{}); ; {
+		infos, err := n.List(t.Context(), storage.IDRange{}, after, 1000)
+		if err != nil {
+			t.Fatalf("node %d: %v", who.Node, err)
+		}
+		if len(infos) == 0 {
+			return who.Node, shards
+		}
+		for i := range infos {
+			if infos[i].Quarantined == 0 {
+				shards[infos[i].ID] = verify(t.Context(), n, &infos[i])
+			}
+		}
+		after = infos[len(infos)-1].ID
+	}
+}

@@ -25,8 +25,8 @@ type Answer struct {
 
 // Raw sends signed requests without a client library between.
 type Raw struct {
-	s      *Server
-	client *http.Client
+	endpoint func() string
+	client   *http.Client
 }
 
 // Raw returns a sender of signed requests.
@@ -36,7 +36,7 @@ func (s *Server) Raw() *Raw {
 	s.raws.Lock()
 	defer s.raws.Unlock()
 	s.raws.clients = append(s.raws.clients, c)
-	return &Raw{s, c}
+	return &Raw{s.Endpoint, c}
 }
 
 // own is the harness's own sender, for what is asked again and again.
@@ -71,7 +71,7 @@ func Path(bucket, key string) string {
 
 // Do sends one request. path is already escaped; headers come in pairs.
 func (r *Raw) Do(method, path, query string, body []byte, headers ...string) (*Answer, error) {
-	target := r.s.Endpoint() + path
+	target := r.endpoint() + path
 	if query != "" {
 		target += "?" + query
 	}

@@ -70,7 +70,7 @@ func (p *Pattern) Write(b []byte) (int, error) {
 
 // Upload streams a pattern with an unsigned payload.
 func (r *Raw) Upload(path string, p *Pattern) error {
-	req, err := http.NewRequest("PUT", r.s.Endpoint()+path, io.NopCloser(&Pattern{Seed: p.Seed, N: p.N}))
+	req, err := http.NewRequest("PUT", r.endpoint()+path, io.NopCloser(&Pattern{Seed: p.Seed, N: p.N}))
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (r *Raw) Upload(path string, p *Pattern) error {
 
 // Verify downloads a pattern and compares every byte.
 func (r *Raw) Verify(path string, p *Pattern) error {
-	req, err := http.NewRequest("GET", r.s.Endpoint()+path, nil)
+	req, err := http.NewRequest("GET", r.endpoint()+path, nil)
 	if err != nil {
 		return err
 	}

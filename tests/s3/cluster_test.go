@@ -47,6 +47,7 @@ type cluster struct {
 	t     testing.TB
 	svc   *service.Service
 	nodes nodeMap
+	hooks *hooked
 	class string // of a second group
 }
 
@@ -96,7 +97,8 @@ func open(t testing.TB, scheme string, change func(*gateway.Config)) *cluster {
 	if change != nil {
 		change(&gc)
 	}
-	srv, err := front.NewServer(gc, gateway.Deps{Catalog: c.svc, Scheduler: c.svc, Nodes: c.nodes, Keys: keys, Ready: func() error { return nil }},
+	c.hooks = &hooked{Catalog: c.svc, Scheduler: c.svc}
+	srv, err := front.NewServer(gc, gateway.Deps{Catalog: c.hooks, Scheduler: c.hooks, Nodes: c.nodes, Keys: keys, Ready: func() error { return nil }},
 		zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +139,7 @@ func (c *cluster) group(name, class string, s erasure.Scheme, nodes int) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if err := c.svc.Heartbeat(ctx, st); err != nil {
+		if _, err := c.svc.Beat(ctx, &tracker.Beat{Nodes: []storage.Status{st}}); err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -227,6 +227,51 @@ func TestDeleteObjectsForReal(t *testing.T) {
 	c.must(204, "DELETE", "/"+bucket, "")
 }
 
+// TestDeleteObjectsOddVersions: an id that no version can have is an error of
+// its own key, and the others are deleted. So is an empty one: taking it for
+// none would delete the current object.
+func TestDeleteObjectsOddVersions(t *testing.T) {
+	t.Parallel()
+	for _, state := range []string{"", "Enabled"} {
+		c := open(t, "rep-1", nil)
+		if state != "" {
+			c.must(200, "PUT", "/"+bucket+"?versioning", "<VersioningConfiguration><Status>"+state+"</Status></VersioningConfiguration>")
+		}
+		odd := []string{"abc", "", " ", "../../x", strings.Repeat("z", 3000)}
+		var doc strings.Builder
+		doc.WriteString("<Delete>")
+		for i, v := range odd {
+			c.must(200, "PUT", fmt.Sprintf("/%s/good%d", bucket, i), "body")
+			c.must(200, "PUT", fmt.Sprintf("/%s/odd%d", bucket, i), "body")
+			fmt.Fprintf(&doc, "<Object><Key>good%d</Key></Object><Object><Key>odd%d</Key><VersionId>%s</VersionId></Object>", i, i, v)
+		}
+		doc.WriteString("</Delete>")
+		sum := md5.Sum([]byte(doc.String()))
+		a := c.must(200, "POST", "/"+bucket+"?delete", doc.String(), "Content-Md5", base64.StdEncoding.EncodeToString(sum[:]))
+		var out struct {
+			Deleted []struct{ Key string }
+			Error   []struct{ Key, VersionId, Code string }
+		}
+		if err := xml.Unmarshal([]byte(a.body), &out); err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Deleted) != len(odd) || len(out.Error) != len(odd) {
+			t.Fatalf("%d deleted, errors %v", len(out.Deleted), out.Error)
+		}
+		for i, e := range out.Error {
+			if e.Code != "NoSuchVersion" || e.Key != fmt.Sprintf("odd%d", i) || e.VersionId != strings.TrimSpace(odd[i]) {
+				t.Errorf("%q: %v", odd[i], e)
+			}
+			if l := c.must(200, "GET", "/"+bucket+"/"+e.Key, ""); l.body != "body" {
+				t.Errorf("%q: the object is gone", odd[i])
+			}
+		}
+		if l := c.list(url.Values{}); len(l.Contents) != len(odd) {
+			t.Errorf("left over: %v", l.Contents)
+		}
+	}
+}
+
 // TestVersioningStates walks a bucket through its states.
 func TestVersioningStates(t *testing.T) {
 	t.Parallel()
@@ -235,6 +280,8 @@ func TestVersioningStates(t *testing.T) {
 	if get() != "" {
 		t.Error("a new bucket has a status")
 	}
+	c.refused(400, "MalformedXML", "PUT", "/"+bucket+"?versioning",
+		"<VersioningConfiguration><Status>Enabled</Status><Status>Suspended</Status></VersioningConfiguration>")
 	for _, s := range []string{"Enabled", "Suspended", "Enabled"} {
 		c.must(200, "PUT", "/"+bucket+"?versioning", `<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>`+s+`</Status></VersioningConfiguration>`)
 		if get() != s {

@@ -1,9 +1,11 @@
 package tracker
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"holdfast/storage"
 	"holdfast/tracker"
 	"holdfast/tracker/catalog"
 	"holdfast/tracker/kv"
@@ -111,6 +113,57 @@ func TestGarbageOfASilentNodeWaits(t *testing.T) {
 	if len(r.rows()) != 0 || len(r.stored()) != 0 {
 		t.Fatal(r.stored())
 	}
+}
+
+// TestGarbageThatWasGivenUpIsFoundSoon: what is left on a node that is live
+// and fails for longer than patience lasts is found once it answers, and not
+// by the whole pass.
+func TestGarbageThatWasGivenUpIsFoundSoon(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-2", 2)
+	r.fill(20)
+	r.step("reconcile")
+	r.raise(2 * ticketLife)
+	r.step("reconcile")
+	for key := range r.data {
+		r.del(key)
+	}
+	r.fleet.wrap = func(s storage.Shards) storage.Shards { return silent{s} }
+	// Patience begins with the first failure, however old the garbage is.
+	r.raise(10*time.Minute + r.cfg.Garbage.Patience)
+	if _, err := r.w.Step(t.Context(), "garbage"); err == nil {
+		t.Fatal("no error")
+	}
+	r.raise(r.cfg.Garbage.Patience)
+	r.step("garbage")
+	if rows, left := len(r.rows()), len(r.stored()); rows != 0 || left != 20 {
+		t.Fatal(rows, left)
+	}
+	passes := r.w.Findings().Passes
+	r.step("reconcile") // it does not answer still
+	r.fleet.wrap = nil
+	r.raise(r.cfg.Reconcile.NewEvery)
+	r.step("reconcile")
+	if f := r.w.Findings(); f.Disowned != 20 || f.Passes != passes {
+		t.Errorf("%+v", f)
+	}
+}
+
+// silent is a node, the second of two, that does not answer the workers.
+type silent struct{ storage.Shards }
+
+func (s silent) Delete(ctx context.Context, ids []storage.ShardID) error {
+	if s.Node() == 2 {
+		return context.DeadlineExceeded
+	}
+	return s.Shards.Delete(ctx, ids)
+}
+
+func (s silent) Digest(ctx context.Context, r storage.IDRange) (storage.Digest, error) {
+	if s.Node() == 2 {
+		return storage.Digest{}, context.DeadlineExceeded
+	}
+	return s.Shards.Digest(ctx, r)
 }
 
 // TestUploadIsSwept frees the parts of an upload that was aborted.

@@ -24,8 +24,8 @@ import (
 // log no more than catalog time does.
 func TestLive(t *testing.T) {
 	t.Parallel()
-	log := catalogtest.New(t)
 	synctest.Test(t, func(t *testing.T) {
+		log := catalogtest.New(t)
 		fl := &fleet{nodes: map[storage.NodeID]*memory.Node{}}
 		cat := service.NewCatalog(log, clock.System{})
 		svc, err := service.New(service.Default(), cat, cat, cat, fl, clock.System{}, zerolog.Nop())
@@ -59,7 +59,7 @@ func TestLive(t *testing.T) {
 		}
 		w, err := worker.New(worker.Default(), svc, worker.NewStore(cat, worker.DefaultRetention()), fl, clock.System{}, zerolog.Nop())
 		must(err)
-		svc.SetProgress(func() service.Progress { return service.Progress{Queues: w.Queues(), Below: w.Below()} })
+		svc.SetOperations(service.Operations{Progress: w.Progress})
 		done := make(chan error, 2)
 		go func() { done <- svc.Run(ctx) }()
 		go func() { done <- w.Run(ctx) }()

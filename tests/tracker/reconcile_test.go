@@ -79,6 +79,96 @@ func TestReconcileFindsOrphans(t *testing.T) {
 	}
 }
 
+// TestLateOrphansAreFoundSoon leaves shards that nothing refers to in ways in
+// which the walk over new ids could pass them by. None of them waits for the
+// whole pass, which comes round within a week.
+func TestLateOrphansAreFoundSoon(t *testing.T) {
+	t.Parallel()
+	// days walks in short steps, no longer than tickets live twice.
+	soon := func(r *rig) {
+		r.Helper()
+		passes := r.w.Findings().Passes
+		for range int(2*ticketLife/(10*time.Minute)) + 2 {
+			r.raise(10 * time.Minute)
+			r.step("reconcile")
+		}
+		if f := r.w.Findings(); f.Passes != passes {
+			t.Fatalf("a whole pass took part: %+v", f)
+		}
+		r.whole(true)
+	}
+	begin := func(t *testing.T) *rig {
+		r := newRig(t, "rep-2", 3)
+		r.step("reconcile")
+		return r
+	}
+	t.Run("renewed ticket", func(t *testing.T) {
+		r := begin(t)
+		g, data := r.grant(100)
+		r.clk.Advance(ticketLife / 2)
+		renewed, err := r.svc.Renew(t.Context(), &g.Ticket)
+		r.must(err)
+		g.Ticket = *renewed
+		r.send(g, 0, data)
+		soon(r)
+	})
+	t.Run("hole of a blob that is dying", func(t *testing.T) {
+		r := begin(t)
+		g, data := r.grant(100)
+		r.send(g, 0, data)
+		r.must(r.commit("a", g, data, 1))
+		r.send(g, 1, data)
+		r.raise(ticketLife - time.Minute)
+		r.step("reconcile")
+		r.del("a")
+		r.raise(11 * time.Minute)
+		r.step("reconcile")
+		r.step("garbage")
+		soon(r)
+	})
+	t.Run("sealed after its ticket expired", func(t *testing.T) {
+		r := begin(t)
+		g, data := r.grant(100)
+		r.raise(ticketLife + time.Minute)
+		r.step("reconcile")
+		r.send(g, 0, data)
+		soon(r)
+	})
+	t.Run("repair of a blob that was deleted", func(t *testing.T) {
+		r := begin(t)
+		id := r.put("a", 100, 1)
+		r.raise(2 * ticketLife)
+		r.step("reconcile")
+		r.fleet.wrap = func(s storage.Shards) storage.Shards { return rebuilding{s, func() { r.del("a") }} }
+		r.restart()
+		r.settle()
+		r.fleet.wrap = nil
+		if b := r.row(id); !b.Dying {
+			t.Fatal("no repair was cut off")
+		}
+		r.raise(11 * time.Minute)
+		r.step("garbage")
+		if len(r.stored()) != 1 {
+			t.Fatalf("%d shards are left, not the one that was rebuilt", len(r.stored()))
+		}
+		soon(r)
+	})
+}
+
+// rebuilding is a node that calls a function after each shard it made.
+type rebuilding struct {
+	storage.Shards
+	made func()
+}
+
+func (n rebuilding) Rebuild(ctx context.Context, r *storage.Rebuild) (storage.Seal, error) {
+	s, err := n.Shards.Rebuild(ctx, r)
+	if err == nil {
+		n.made()
+	}
+	return s, err
+}
+
 func TestReconcileAdoptsAndRevives(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "rs-2+2", 4)

@@ -22,10 +22,7 @@ func groups() []harness.GroupSpec {
 func TestFaults(t *testing.T) {
 	c := harness.StartCluster(t, harness.ClusterOptions{Gateways: 2, Groups: groups()})
 	l := startLoad(t, c, 6, "STANDARD", "STANDARD_IA")
-	n := int64(150)
-	if os.Getenv("HOLDFAST_SOAK") != "" {
-		n = 3000
-	}
+	n := scaled(150)
 	l.enter("control")
 	l.wait(n)
 	kill := func(name string) { c.Process(name).Kill() }

@@ -288,6 +288,22 @@ func (p *Process) Cut() { p.c.net.link(p.ns, "down") }
 // Heal ends a Cut.
 func (p *Process) Heal() { p.c.net.link(p.ns, "up") }
 
+// CutFrom takes away what either process sends to the other, HealFrom gives it
+// back; both reach the rest. The cluster must be Isolated.
+func (p *Process) CutFrom(o *Process) { p.between("add", o) }
+
+// HealFrom ends a CutFrom.
+func (p *Process) HealFrom(o *Process) { p.between("del", o) }
+
+func (p *Process) between(do string, o *Process) {
+	p.c.net.between(do, p.ns, o.ns)
+	p.c.net.between(do, o.ns, p.ns)
+}
+
+// Sent is the bytes that the process has sent over its network so far, headers
+// and all, over every start. The cluster must be Isolated.
+func (p *Process) Sent() uint64 { return p.c.net.sent(p.ns) }
+
 // Admin runs holdfast admin ARGS against the gateway and returns what it prints.
 func (p *Process) Admin(args ...string) (string, error) {
 	cmd := exec.Command(Binary(p.c.t), append([]string{"admin"}, append(args, "--endpoint", "http://"+p.Addr)...)...)

@@ -8,11 +8,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"holdfast/auth"
 	"holdfast/auth/sigv4"
+	"holdfast/cmd/observe"
 	"holdfast/gateway"
 	"holdfast/gateway/admin"
 	"holdfast/gateway/s3"
@@ -52,8 +50,8 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 	g.nodes = storageremote.NewNodes(storageremote.Config{
 		DialData: cfg.Access.dial(peer.Storage, peer.Data), DialControl: cfg.Access.dial(peer.Storage, peer.Control),
 	})
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg := observe.Registry()
+	reg.MustRegister(observe.Collector(observe.Source{Map: g.trackers.Known}))
 	deps := gateway.Deps{Catalog: g.trackers, Scheduler: g.trackers, Nodes: g.nodes, Keys: cfg.Keys, Ready: g.ready, Clock: cfg.Clock}
 	var opts []s3.Option
 	if cfg.AccessLog != nil {

@@ -110,8 +110,16 @@ func TestEmptiedNode(t *testing.T) {
 // settled waits until repair has nothing to do.
 func settled(t *testing.T, c *harness.Cluster) {
 	t.Helper()
+	settledBy(t, c.Gateways[0].Status)
+}
+
+// asked is how a cluster answers of itself.
+type asked func() (*tracker.Status, error)
+
+func settledBy(t *testing.T, status asked) {
+	t.Helper()
 	harness.Until(t, 2*time.Minute, "repair is done", func() bool {
-		st, err := c.Gateways[0].Status()
+		st, err := status()
 		return err == nil && st.BlobsBelow == 0 && st.Queues["repair"].Length == 0
 	})
 }

@@ -90,6 +90,11 @@ func follower(t *testing.T, c *harness.Cluster) string {
 // committed, all nodes are active and repair has nothing to do.
 func converged(t *testing.T, c *harness.Cluster) {
 	t.Helper()
+	convergedBy(t, c.Gateways[0].Status, len(c.Trackers))
+}
+
+func convergedBy(t *testing.T, status asked, trackers int) {
+	t.Helper()
 	var why string
 	defer func() {
 		if t.Failed() {
@@ -97,15 +102,15 @@ func converged(t *testing.T, c *harness.Cluster) {
 		}
 	}()
 	harness.Until(t, 2*time.Minute, "the cluster converges", func() bool {
-		st, err := c.Gateways[0].Status()
+		st, err := status()
 		if err != nil {
 			why = err.Error()
 			return false
 		}
-		why = behind(st, len(c.Trackers))
+		why = behind(st, trackers)
 		return why == ""
 	})
-	settled(t, c)
+	settledBy(t, status)
 }
 
 // behind says what is not whole yet in a cluster that rests, "" if all is.

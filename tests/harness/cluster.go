@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,10 +43,11 @@ type ClusterOptions struct {
 type Cluster struct {
 	Trackers, Storage, Gateways []*Process
 
-	t    testing.TB
-	o    ClusterOptions
-	Root string
-	net  *lab
+	t        testing.TB
+	o        ClusterOptions
+	Root     string
+	net      *lab
+	trackers []string // that run elsewhere
 }
 
 // Process is one process of a cluster.
@@ -158,7 +160,7 @@ func (c *Cluster) network(p *Process) []string {
 
 // TrackerAddrs is what --trackers takes.
 func (c *Cluster) TrackerAddrs() string {
-	var out []string
+	out := slices.Clone(c.trackers)
 	for _, p := range c.Trackers {
 		out = append(out, p.Addr)
 	}
@@ -328,7 +330,7 @@ func (p *Process) Raw() *Raw { return At(p.Addr) }
 // At returns a sender of signed requests to an address.
 func At(addr string) *Raw {
 	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-	return &Raw{func() string { return "http://" + addr }, c}
+	return &Raw{func() string { return "http://" + addr }, c, time.Now}
 }
 
 // Status asks a gateway how the cluster is.

@@ -42,6 +42,13 @@ type Operator interface {
 	// ForgetNode gives up a node that will not come back: what it held is
 	// rebuilt on the others. A node that serves is refused.
 	ForgetNode(ctx context.Context, id storage.NodeID) error
+	// SetNodeRole lets a node take new shards or not. One that leaves its
+	// group too few nodes that do is tracker.ErrTooFewNodes without force.
+	SetNodeRole(ctx context.Context, id storage.NodeID, r tracker.NodeRole, force bool) (tracker.Node, error)
+	// Policies returns the placement policies that are set.
+	Policies(ctx context.Context) ([]tracker.Policy, error)
+	// SetPolicy sets a placement policy, or takes it away where its kind is 0.
+	SetPolicy(ctx context.Context, r *tracker.SetPolicy) (tracker.Policy, error)
 	// Inspect tells where the bytes of an object are and which shards are there.
 	Inspect(ctx context.Context, bucket, key, version string) (*Inspection, error)
 }

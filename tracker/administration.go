@@ -21,6 +21,21 @@ type Administration interface {
 	// SetNodeState changes a node's state and raises its epoch. A node that
 	// is gone stays gone; a drain that leaves too few nodes is ErrNoPlacement.
 	SetNodeState(ctx context.Context, id storage.NodeID, s NodeState) error
+	// SetNodeRole lets a node take new shards or not, raises its epoch where
+	// that changes, and returns the node. Writes that run finish: on the node,
+	// or without it where their quorum is reached. One that leaves its group
+	// fewer nodes that take writes than its scheme is wide is ErrTooFewNodes,
+	// unless force is set. ErrNoSuchNode, ErrConflict for a node that is gone.
+	SetNodeRole(ctx context.Context, id storage.NodeID, r NodeRole, force bool) (Node, error)
+	// Policies returns the placement policies that are set, the cluster's
+	// first, then those of classes, then those of buckets.
+	Policies(ctx context.Context) ([]Policy, error)
+	// SetPolicy sets a placement policy or takes it away, and returns it; each
+	// later Place goes by it. Under Pinned the group must carry the class, or
+	// DefaultClass where only a bucket is named, or every class there is where
+	// neither is: else ErrWrongClass. ErrNoSuchBucket, ErrNoSuchGroup,
+	// ErrNoSuchClass, ErrTooManyPolicies.
+	SetPolicy(ctx context.Context, r *SetPolicy) (Policy, error)
 	// Beat is one heartbeat of a storage process, for all its nodes. What it
 	// says stays in memory; what it means for a node's state is judged soon
 	// after. ErrForeign if the process is of another cluster; in the answer,

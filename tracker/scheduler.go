@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"context"
+	"fmt"
 
 	"holdfast/erasure"
 	"holdfast/storage"
@@ -76,13 +77,54 @@ func (s *NodeState) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// NodeRole says what an operator lets a node do.
+type NodeRole uint8
+
+// The roles. A node that is set read-only takes no new shard; it serves reads
+// and deletes as before, and what it holds stays where it is.
+const (
+	RoleReadWrite NodeRole = iota
+	RoleReadOnly
+)
+
+// ParseRole parses "rw" and "ro".
+func ParseRole(s string) (NodeRole, error) {
+	switch s {
+	case "rw":
+		return RoleReadWrite, nil
+	case "ro":
+		return RoleReadOnly, nil
+	}
+	return 0, fmt.Errorf("role %q is not rw or ro: %w", s, ErrInvalid)
+}
+
+// String returns "rw" or "ro".
+func (r NodeRole) String() string {
+	if r == RoleReadOnly {
+		return "ro"
+	}
+	return "rw"
+}
+
+// MarshalText implements encoding.TextMarshaler: JSON has the role's name.
+func (r NodeRole) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *NodeRole) UnmarshalText(b []byte) (err error) {
+	*r, err = ParseRole(string(b))
+	return err
+}
+
 // Node is a storage node in the map.
 type Node struct {
-	ID       storage.NodeID
-	Group    uint16
-	State    NodeState
-	Epoch    uint32
-	ReadOnly bool   // role flag
+	ID    storage.NodeID
+	Group uint16
+	State NodeState
+	Epoch uint32
+	Role  NodeRole // as an operator set it
+	// ReadOnly says that the node takes no new shards: its role says so, or
+	// the node does, since it is full or fails.
+	ReadOnly bool
 	Domain   Domain // failure domain
 	Addr     string // data address; in one process the directory
 	Load     Load

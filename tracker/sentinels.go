@@ -11,6 +11,6 @@ func Sentinels() []*fault.Error {
 		ErrInvalidPartList, ErrPartTooSmall, ErrObjectTooLarge, ErrObjectLocked, ErrQuota,
 		ErrCatalogFull, ErrFenced, ErrExpired, ErrUncertain, ErrUnavailable,
 		ErrNotLeader, ErrNoPlacement, ErrNoSuchClass, ErrNoSuchNode, ErrNoSuchTracker, ErrForeign, ErrConflict,
-		ErrInvalid, ErrBadChecksum, ErrTooLarge,
+		ErrInvalid, ErrBadChecksum, ErrTooLarge, ErrNoSuchGroup, ErrWrongClass, ErrTooManyPolicies, ErrTooFewNodes,
 	}
 }

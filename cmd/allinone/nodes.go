@@ -1,6 +1,7 @@
 package allinone
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,6 +61,16 @@ func (s *nodeSet) all() []*node.Node {
 	var out []*node.Node
 	for _, id := range slices.Sorted(maps.Keys(s.mu.nodes)) {
 		out = append(out, s.mu.nodes[id])
+	}
+	return out
+}
+
+// statuses returns what the nodes say of themselves.
+func (s *nodeSet) statuses(ctx context.Context) (out []storage.Status) {
+	for _, n := range s.all() {
+		if st, err := n.Status(ctx); err == nil {
+			out = append(out, st)
+		}
 	}
 	return out
 }

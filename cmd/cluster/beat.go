@@ -36,13 +36,9 @@ func (s *Storage) beats(ctx context.Context) error {
 func (s *Storage) beat(ctx context.Context) error {
 	b := &tracker.Beat{Cluster: s.cfg.Access.Cluster(), Boot: s.boot, Addr: s.cfg.Advertise, Domain: s.cfg.Domain}
 	sent, received := s.server.Traffic()
-	for _, n := range s.nodes() {
-		st, err := n.Status(ctx)
-		if err != nil {
-			st = storage.Status{Node: n.Node(), Err: err.Error()}
-		}
-		st.SentBytes, st.ReceivedBytes = sent, received
-		b.Nodes = append(b.Nodes, st)
+	b.Nodes = s.statuses(ctx)
+	for i := range b.Nodes {
+		b.Nodes[i].SentBytes, b.Nodes[i].ReceivedBytes = sent, received
 	}
 	a, err := s.trackers.Beat(ctx, b)
 	if err != nil {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,14 @@ type Facts struct {
 	Level  uint64 // feature level of the catalog that it knows; 0 where it is no tracker
 	Clock  int64  // ms since 1970 by its machine
 	Leader bool
+}
+
+// err is why the process cannot do its work, nil if it can.
+func (f *Facts) err() error {
+	if f.Ready {
+		return nil
+	}
+	return errors.New(f.Why)
 }
 
 type none struct{}

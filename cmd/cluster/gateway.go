@@ -8,11 +8,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"holdfast/auth"
 	"holdfast/auth/sigv4"
+	"holdfast/cmd/observe"
 	"holdfast/gateway"
 	"holdfast/gateway/admin"
 	"holdfast/gateway/s3"
@@ -52,10 +50,10 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 	g.nodes = storageremote.NewNodes(storageremote.Config{
 		DialData: cfg.Access.dial(peer.Storage, peer.Data), DialControl: cfg.Access.dial(peer.Storage, peer.Control),
 	})
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg := observe.Registry()
+	reg.MustRegister(observe.Collector(observe.Source{Map: g.trackers.Known}))
 	deps := gateway.Deps{Catalog: g.trackers, Scheduler: g.trackers, Nodes: g.nodes, Keys: cfg.Keys, Ready: g.ready, Clock: cfg.Clock}
-	var opts []s3.Option
+	opts := []s3.Option{s3.WithClock(cfg.Clock)}
 	if cfg.AccessLog != nil {
 		opts = append(opts, s3.WithAccessLog(cfg.AccessLog))
 	}
@@ -63,7 +61,7 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 	if cfg.Gateway.StrictRegion {
 		strict = cfg.Gateway.Region
 	}
-	verify := sigv4.New(sigv4.Config{Keys: cfg.Keys, Region: strict})
+	verify := sigv4.New(sigv4.Config{Keys: cfg.Keys, Region: strict, Clock: cfg.Clock})
 	opts = append(opts, s3.WithMount(admin.Prefix, admin.New(&operator{g}, verify, cfg.Log)))
 	if g.front, err = s3.NewServer(cfg.Gateway, deps, cfg.Log, reg, opts...); err != nil {
 		return nil, errors.Join(err, g.trackers.Close(), g.nodes.Close())

@@ -85,6 +85,21 @@ func (o *operator) ForgetNode(ctx context.Context, id storage.NodeID) error {
 	return o.g.trackers.SetNodeState(ctx, id, tracker.NodeGone)
 }
 
+// SetNodeRole implements gateway.Operator.
+func (o *operator) SetNodeRole(ctx context.Context, id storage.NodeID, r tracker.NodeRole, force bool) (tracker.Node, error) {
+	return o.g.trackers.SetNodeRole(ctx, id, r, force)
+}
+
+// Policies implements gateway.Operator.
+func (o *operator) Policies(ctx context.Context) ([]tracker.Policy, error) {
+	return o.g.trackers.Policies(ctx)
+}
+
+// SetPolicy implements gateway.Operator.
+func (o *operator) SetPolicy(ctx context.Context, r *tracker.SetPolicy) (tracker.Policy, error) {
+	return o.g.trackers.SetPolicy(ctx, r)
+}
+
 // Inspect implements gateway.Operator.
 func (o *operator) Inspect(ctx context.Context, bucket, key, version string) (*gateway.Inspection, error) {
 	i := admin.Inspector{Catalog: o.g.trackers, Scheduler: o.g.trackers, Nodes: o.g.nodes}

@@ -134,26 +134,51 @@ func nodeCommand(c *adminClient) *cobra.Command {
 		Long: "What the node held is rebuilt on the others of its group. The node never comes back: empty its\n" +
 			"directory to use it as a new one. A node that serves is refused; stop its process first."}
 	show(c, forget, http.MethodPost, "node/forget", func(args []string) (any, error) {
-		id, err := strconv.ParseUint(args[0], 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("%s is no node's id; see holdfast admin node list", args[0])
-		}
-		return admin.NodeRequest{Node: storage.NodeID(id)}, nil
+		id, err := nodeID(args[0])
+		return admin.NodeRequest{Node: id}, err
 	}, func(w io.Writer, _ *struct{}) error {
 		fmt.Fprintln(w, "the node is given up; holdfast admin repair shows how the rebuild goes")
 		return nil
 	})
-	node.AddCommand(list, forget)
+	var force bool
+	set := &cobra.Command{Use: "set ID ro|rw", Short: "Let a node take new data, or not", Args: cobra.ExactArgs(2),
+		Long: "A node that is ro takes no new shard, of writes or of repair. It serves reads and deletes as before, and\n" +
+			"what it holds stays there; that lasts until it is set rw. Refused where its group would have fewer\n" +
+			"nodes that take writes than its scheme is wide: add a node first, or insist with --force.",
+		Example: "  holdfast admin node set 7 ro"}
+	set.Flags().BoolVar(&force, "force", false, "though too few nodes would take writes")
+	show(c, set, http.MethodPost, "node/role", func(args []string) (any, error) {
+		id, err := nodeID(args[0])
+		if err != nil {
+			return nil, err
+		}
+		if _, err := tracker.ParseRole(args[1]); err != nil {
+			return nil, fmt.Errorf("%s is no role; it is ro or rw", args[1])
+		}
+		return admin.RoleRequest{Node: id, Role: args[1], Force: force}, nil
+	}, func(w io.Writer, n *tracker.Node) error {
+		fmt.Fprintf(w, "node %d is %s\n", n.ID, n.Role)
+		return nil
+	})
+	node.AddCommand(list, set, forget)
 	return node
 }
 
+func nodeID(text string) (storage.NodeID, error) {
+	id, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%s is no node's id; see holdfast admin node list", text)
+	}
+	return storage.NodeID(id), nil
+}
+
 func writeNodes(w io.Writer, st *tracker.Status) error {
-	fmt.Fprintln(w, "NODE\tGROUP\tSTATE\tEPOCH\tADDRESS\tZONE\tRACK\tHOST\tUSED\tFREE\tERRORS")
+	fmt.Fprintln(w, "NODE\tGROUP\tSTATE\tROLE\tEPOCH\tADDRESS\tZONE\tRACK\tHOST\tUSED\tFREE\tERRORS")
 	for _, n := range st.Map.Nodes {
 		if n.State == tracker.NodeGone {
 			continue
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", n.ID, groupName(st.Map, n.Group), n.State, n.Epoch, n.Addr,
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", n.ID, groupName(st.Map, n.Group), n.State, n.Role, n.Epoch, n.Addr,
 			n.Domain.Zone, n.Domain.Rack, n.Domain.Host, human(n.Load.Used), human(n.Load.Free), n.Load.Errors)
 	}
 	return nil

@@ -118,7 +118,12 @@ func (o *roleFlags) address() (string, error) {
 }
 
 // runRole opens a role, says so, and runs it until a signal.
-func runRole(ctx context.Context, log zerolog.Logger, addr string, open func(context.Context) (role, error)) error {
+func runRole(ctx context.Context, log zerolog.Logger, addr string, o *observeFlags, open func(context.Context) (observed, error)) (err error) {
+	v, err := o.open(log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
 	r, err := open(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -127,7 +132,9 @@ func runRole(ctx context.Context, log zerolog.Logger, addr string, open func(con
 		return err
 	}
 	log.Info().Str("addr", addr).Msg("serving")
-	err = r.Run(ctx)
+	if err = v.show(r); err == nil {
+		err = r.Run(ctx)
+	}
 	if ctx.Err() != nil {
 		log.Info().Msg("stopped")
 	}
@@ -141,6 +148,7 @@ type role interface {
 
 func trackerCommand() *cobra.Command {
 	var o roleFlags
+	var seen observeFlags
 	var id string
 	var bootstrap, strict bool
 	cmd := &cobra.Command{
@@ -171,7 +179,7 @@ func trackerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runRole(cmd.Context(), common.Log, addr, func(ctx context.Context) (role, error) {
+			return runRole(cmd.Context(), common.Log, addr, &seen, func(ctx context.Context) (observed, error) {
 				l, err := peer.Listen(o.listen, common.Access.Credentials, peer.Control, peer.Raft)
 				if err != nil {
 					return nil, fmt.Errorf("%w; choose another with --listen", err)
@@ -182,6 +190,7 @@ func trackerCommand() *cobra.Command {
 		},
 	}
 	o.register(cmd.Flags(), trackerPort)
+	seen.register(cmd.Flags())
 	cmd.Flags().StringVar(&id, "id", "", "name of this tracker, for ever the same; by default made of its address")
 	cmd.Flags().BoolVar(&bootstrap, "bootstrap", false, "begin a new cluster, if all trackers are empty")
 	cmd.Flags().BoolVar(&strict, "strict", false, "reads ask the log and trust no clock: for machines that are paused or migrated while they run")
@@ -190,6 +199,7 @@ func trackerCommand() *cobra.Command {
 
 func storageCommand() *cobra.Command {
 	var o roleFlags
+	var seen observeFlags
 	var group, scheme, class string
 	var d tracker.Domain
 	cmd := &cobra.Command{
@@ -221,7 +231,7 @@ func storageCommand() *cobra.Command {
 			if d.Host == "" {
 				d.Host, _, _ = net.SplitHostPort(addr)
 			}
-			return runRole(cmd.Context(), common.Log, addr, func(ctx context.Context) (role, error) {
+			return runRole(cmd.Context(), common.Log, addr, &seen, func(ctx context.Context) (observed, error) {
 				l, err := peer.Listen(o.listen, common.Access.Credentials, peer.Control, peer.Data)
 				if err != nil {
 					return nil, fmt.Errorf("%w; choose another with --listen", err)
@@ -233,6 +243,7 @@ func storageCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	o.register(f, storagePort)
+	seen.register(f)
 	f.StringVar(&group, "group", "default", "storage group that new nodes join")
 	f.StringVar(&scheme, "scheme", "", "redundancy of the group where it is new, rep-N or rs-K+M")
 	f.StringVar(&class, "class", "STANDARD", "storage class of the group where it is new")

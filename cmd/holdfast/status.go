@@ -72,7 +72,10 @@ func writeStatus(w io.Writer, st *tracker.Status, gone int) error {
 	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY\tERROR")
 	for _, n := range st.Map.Nodes {
 		state, used, free, errs := n.State.String(), human(n.Load.Used), human(n.Load.Free), fmt.Sprint(n.Load.Errors)
-		if n.ReadOnly && n.State == tracker.NodeActive {
+		switch {
+		case n.Role == tracker.RoleReadOnly: // as an operator wants it
+			state += ", ro"
+		case n.ReadOnly && n.State == tracker.NodeActive:
 			state = "read-only"
 		}
 		if n.State == tracker.NodeGone || n.State == tracker.NodeDown && n.Load.Total == 0 {

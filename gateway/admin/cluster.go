@@ -23,6 +23,22 @@ type NodeRequest struct {
 	Node storage.NodeID `json:"node"`
 }
 
+// RoleRequest asks for a node's role, "rw" or "ro".
+type RoleRequest struct {
+	Node  storage.NodeID `json:"node"`
+	Role  string         `json:"role"`
+	Force bool           `json:"force"` // though too few nodes would take writes
+}
+
+// PolicyRequest asks for a placement policy. Bucket and Class "" are every one;
+// with policy/clear they are all that counts.
+type PolicyRequest struct {
+	Policy string `json:"policy"`
+	Bucket string `json:"bucket"`
+	Class  string `json:"class"`
+	Group  string `json:"group"` // under "pinned"
+}
+
 // TrackerRequest names a tracker by its id.
 type TrackerRequest struct {
 	ID string `json:"id"`
@@ -49,6 +65,26 @@ func (h *handler) cluster(r *mux.Router) {
 	})
 	post(h, r, "node/forget", "admin:ForgetNode", func(r *http.Request, q *NodeRequest) (any, error) {
 		return struct{}{}, h.op.ForgetNode(r.Context(), q.Node)
+	})
+	post(h, r, "node/role", "admin:SetNodeRole", func(r *http.Request, q *RoleRequest) (any, error) {
+		role, err := tracker.ParseRole(q.Role)
+		if err != nil {
+			return nil, err
+		}
+		return h.op.SetNodeRole(r.Context(), q.Node, role, q.Force)
+	})
+	r.Methods(http.MethodGet).Path(Prefix + "policy").HandlerFunc(h.serve("admin:Policies", func(r *http.Request, _ []byte) (any, error) {
+		return h.op.Policies(r.Context())
+	}))
+	post(h, r, "policy/set", "admin:SetPolicy", func(r *http.Request, q *PolicyRequest) (any, error) {
+		kind, err := tracker.ParsePolicy(q.Policy)
+		if err != nil {
+			return nil, err
+		}
+		return h.op.SetPolicy(r.Context(), &tracker.SetPolicy{Bucket: q.Bucket, Class: q.Class, Kind: kind, Group: q.Group})
+	})
+	post(h, r, "policy/clear", "admin:ClearPolicy", func(r *http.Request, q *PolicyRequest) (any, error) {
+		return h.op.SetPolicy(r.Context(), &tracker.SetPolicy{Bucket: q.Bucket, Class: q.Class})
 	})
 	post(h, r, "tracker/remove", "admin:RemoveTracker", func(r *http.Request, q *TrackerRequest) (any, error) {
 		return struct{}{}, h.op.RemoveTracker(r.Context(), q.ID)

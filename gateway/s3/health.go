@@ -1,17 +1,14 @@
 package s3
 
 import (
-	"crypto/subtle"
 	"net/http"
-	"strings"
-	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"holdfast/auth"
 	"holdfast/gateway/s3err"
+	"holdfast/internal/health"
 )
 
 // routes are the few paths beside S3. "-" is no bucket name, so nothing is
@@ -20,14 +17,14 @@ import (
 // path as it came: nothing is cleaned, and no pattern is applied to a key.
 func (s *Server) routes(reg *prometheus.Registry) *mux.Router {
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	r.Path("/-/live").MatcherFunc(s.ownHost).HandlerFunc(s.live)
-	r.Path("/-/ready").MatcherFunc(s.ownHost).HandlerFunc(s.ready)
-	r.Path("/-/metrics").MatcherFunc(s.ownHost).Handler(s.guardMetrics(promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		MaxRequestsInFlight: 4, Timeout: 30 * time.Second})))
+	ready := health.Ready(s.deps.Ready, s.log)
+	r.Path(health.LivePath).MatcherFunc(s.ownHost).HandlerFunc(health.Live)
+	r.Path(health.ReadyPath).MatcherFunc(s.ownHost).HandlerFunc(ready)
+	r.Path(health.MetricsPath).MatcherFunc(s.ownHost).Handler(s.guardMetrics(health.Metrics(reg)))
 	for _, m := range s.mounts {
 		r.PathPrefix(m.prefix).MatcherFunc(s.ownHost).Handler(m.h)
 	}
-	for path, h := range map[string]http.HandlerFunc{"live": s.live, "ready": s.ready, "cluster": s.ready} {
+	for path, h := range map[string]http.HandlerFunc{"live": health.Live, "ready": ready, "cluster": ready} {
 		r.Path("/minio/health/" + path).MatcherFunc(s.unsigned).HandlerFunc(h)
 	}
 	r.NotFoundHandler = s
@@ -46,29 +43,6 @@ func (s *Server) unsigned(r *http.Request, m *mux.RouteMatch) bool {
 		r.Header.Get("Authorization") == "" && r.URL.RawQuery == ""
 }
 
-// live answers as long as the process serves at all.
-func (s *Server) live(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "live\n") }
-
-// ready answers whether requests can be served now. Why not is in the log.
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	if s.deps.Ready != nil {
-		if err := s.deps.Ready(); err != nil {
-			s.log.Debug().Err(err).Msg("not ready")
-			answerText(w, http.StatusServiceUnavailable, "not ready\n")
-			return
-		}
-	}
-	answerText(w, http.StatusOK, "ready\n")
-}
-
-func answerText(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text)) // a probe that is gone needs no answer
-}
-
 // guardMetrics asks for root's signature or the bearer token, unless metrics
 // are public.
 func (s *Server) guardMetrics(next http.Handler) http.Handler {
@@ -85,13 +59,10 @@ func (s *Server) guardMetrics(next http.Handler) http.Handler {
 }
 
 func (s *Server) mayReadMetrics(r *http.Request) error {
-	if s.cfg.MetricsPublic {
+	may := health.Scrapers{Public: s.cfg.MetricsPublic, Token: s.cfg.MetricsToken}
+	if allowed, decided := may.May(r); allowed {
 		return nil
-	}
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		if s.cfg.MetricsToken != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.cfg.MetricsToken)) == 1 {
-			return nil
-		}
+	} else if decided {
 		return auth.ErrAccessDenied
 	}
 	res, err := s.verifier.Verify(r)

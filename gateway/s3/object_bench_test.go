@@ -100,7 +100,7 @@ func BenchmarkHold(b *testing.B) {
 	for _, size := range []int{4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20} {
 		b.Run(strconv.Itoa(size>>10)+"KiB", func(b *testing.B) {
 			c := headerCall(nil)
-			c.s = &Server{blobs: newDataPath(gateway.Deps{Scheduler: noScheduler{}})}
+			c.s = &Server{blobs: newDataPath(gateway.Deps{Scheduler: noScheduler{}}, nil)}
 			src := bytes.NewReader(bytes.Repeat([]byte("y"), size))
 			c.r.ContentLength, c.r.Body = int64(size), io.NopCloser(src)
 			b.SetBytes(int64(size))

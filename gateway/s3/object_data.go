@@ -70,9 +70,13 @@ func (d *dataPath) giveBack(b *[]byte) {
 	}
 }
 
-// newDataPath makes the data path of a server. It starts nothing.
-func newDataPath(deps gateway.Deps) *dataPath {
-	bd := blob.Deps{Clock: clock.System{}, Codecs: stripe.NewCodecs()}
+// newDataPath makes the data path of a server. It starts nothing. Without a
+// clock it goes by the machine's.
+func newDataPath(deps gateway.Deps, clk clock.Clock) *dataPath {
+	if clk == nil {
+		clk = clock.System{}
+	}
+	bd := blob.Deps{Clock: clk, Codecs: stripe.NewCodecs()}
 	bc := blob.DefaultConfig()
 	return &dataPath{deps: deps, writer: blob.NewWriter(bc, bd, deps.Scheduler.Renew), reader: blob.NewReader(bc, bd),
 		md5: checksum.NewMD5Pool(), writes: newBudget(4), reads: newBudget(2)}

@@ -19,6 +19,7 @@ import (
 	"holdfast/auth/sigv4"
 	"holdfast/gateway"
 	"holdfast/gateway/route"
+	"holdfast/internal/clock"
 )
 
 // Server is the S3 front end. It is safe for concurrent use.
@@ -38,6 +39,7 @@ type Server struct {
 	notices  notices
 	router   *mux.Router
 	mounts   []mount
+	clock    clock.Clock // of this process: signatures, tickets to renew; nil is the machine's
 
 	hostID, server []string // header values, shared by all answers
 }
@@ -65,6 +67,12 @@ func WithMount(prefix string, h http.Handler) Option {
 	return func(s *Server) { s.mounts = append(s.mounts, mount{prefix, h}) }
 }
 
+// WithClock sets the clock that judges when requests were signed and when
+// tickets are to be renewed; the machine's by default.
+func WithClock(clk clock.Clock) Option {
+	return func(s *Server) { s.clock = clk }
+}
+
 // NewServer returns a front end that is ready to serve. It starts nothing.
 // Metrics are registered with reg, which /-/metrics shows; nil makes a
 // registry of its own.
@@ -76,13 +84,11 @@ func NewServer(cfg gateway.Config, deps gateway.Deps, log zerolog.Logger, reg *p
 		reg = prometheus.NewRegistry()
 	}
 	s := &Server{cfg: cfg, deps: deps, log: log, domains: route.NewDomains(cfg.Domains), cors: newCORS(cfg.CORSOrigins),
-		metrics: newMetrics(reg), blobs: newDataPath(deps), asides: newAsides(), server: []string{"Holdfast"}}
+		metrics: newMetrics(reg), asides: newAsides(), server: []string{"Holdfast"}}
 	strict := ""
 	if cfg.StrictRegion {
 		strict = cfg.Region
 	}
-	s.verifier = sigv4.New(sigv4.Config{Keys: deps.Keys, Region: strict, Bucket: s.domains.Bucket})
-	s.blobs.writes.ended = s.tellEnded
 	s.hostID = []string{hostID()}
 	var err error
 	if s.handlers, err = table(handlers()); err != nil {
@@ -91,6 +97,9 @@ func NewServer(cfg gateway.Config, deps gateway.Deps, log zerolog.Logger, reg *p
 	for _, o := range opts {
 		o(s)
 	}
+	s.verifier = sigv4.New(sigv4.Config{Keys: deps.Keys, Region: strict, Bucket: s.domains.Bucket, Clock: s.clock})
+	s.blobs = newDataPath(deps, s.clock)
+	s.blobs.writes.ended = s.tellEnded
 	s.router = s.routes(reg)
 	return s, nil
 }

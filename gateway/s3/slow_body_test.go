@@ -42,7 +42,7 @@ func (h *halfSent) Close() error { return nil }
 // comes, whatever the body is for.
 func TestMemoryOfSlowBodies(t *testing.T) {
 	const clients = 50
-	s := &Server{cfg: gateway.DefaultConfig(), blobs: newDataPath(gateway.Deps{Scheduler: noScheduler{}})}
+	s := &Server{cfg: gateway.DefaultConfig(), blobs: newDataPath(gateway.Deps{Scheduler: noScheduler{}}, nil)}
 	for range 4 { // so that the lanes, which all share, are there
 		defer s.blobs.md5.New(-1).Close()
 	}

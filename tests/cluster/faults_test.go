@@ -22,10 +22,7 @@ func groups() []harness.GroupSpec {
 func TestFaults(t *testing.T) {
 	c := harness.StartCluster(t, harness.ClusterOptions{Gateways: 2, Groups: groups()})
 	l := startLoad(t, c, 6, "STANDARD", "STANDARD_IA")
-	n := int64(150)
-	if os.Getenv("HOLDFAST_SOAK") != "" {
-		n = 3000
-	}
+	n := scaled(150)
 	l.enter("control")
 	l.wait(n)
 	kill := func(name string) { c.Process(name).Kill() }
@@ -113,8 +110,16 @@ func TestEmptiedNode(t *testing.T) {
 // settled waits until repair has nothing to do.
 func settled(t *testing.T, c *harness.Cluster) {
 	t.Helper()
+	settledBy(t, c.Gateways[0].Status)
+}
+
+// asked is how a cluster answers of itself.
+type asked func() (*tracker.Status, error)
+
+func settledBy(t *testing.T, status asked) {
+	t.Helper()
 	harness.Until(t, 2*time.Minute, "repair is done", func() bool {
-		st, err := c.Gateways[0].Status()
+		st, err := status()
 		return err == nil && st.BlobsBelow == 0 && st.Queues["repair"].Length == 0
 	})
 }

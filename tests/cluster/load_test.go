@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"sort"
 	"sync"
@@ -25,7 +26,6 @@ const goodLimit = 30 * time.Second
 // keys, and check every answer against what they know.
 type load struct {
 	t       *testing.T
-	c       *harness.Cluster
 	raws    []*harness.Raw
 	classes []string // storage classes that the groups carry
 	stop    chan struct{}
@@ -60,11 +60,18 @@ type object struct {
 
 func startLoad(t *testing.T, c *harness.Cluster, clients int, classes ...string) *load {
 	t.Helper()
-	l := &load{t: t, c: c, stop: make(chan struct{}), classes: classes}
-	l.mu.took = map[string][]time.Duration{}
+	var raws []*harness.Raw
 	for _, g := range c.Gateways {
-		l.raws = append(l.raws, g.Raw())
+		raws = append(raws, g.Raw())
 	}
+	return loadAt(t, raws, clients, classes...)
+}
+
+// loadAt is startLoad through the given gateways.
+func loadAt(t *testing.T, raws []*harness.Raw, clients int, classes ...string) *load {
+	t.Helper()
+	l := &load{t: t, raws: raws, stop: make(chan struct{}), classes: classes}
+	l.mu.took = map[string][]time.Duration{}
 	l.raws[0].Must(t, http.StatusOK, "PUT", "/load", "", nil)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -82,6 +89,15 @@ func (l *load) enter(phase string) {
 	defer l.mu.Unlock()
 	l.mu.phase = phase
 	l.mu.order = append(l.mu.order, phase)
+}
+
+// scaled is a number of operations in the short form of the tests, or twenty
+// times that in the long one.
+func scaled(n int64) int64 {
+	if os.Getenv("HOLDFAST_SOAK") != "" {
+		return 20 * n
+	}
+	return n
 }
 
 // wait lets the load run until it has done n further operations.

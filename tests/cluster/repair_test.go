@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,9 +26,8 @@ type place struct {
 
 // placed asks for every object of a bucket where its shards are, down to
 // their generations, and fails for a blob with a hole.
-func placed(t *testing.T, c *harness.Cluster, bucket string) map[place]string {
+func placed(t *testing.T, raw *harness.Raw, bucket string) map[place]string {
 	t.Helper()
-	raw := c.Gateways[0].Raw()
 	a := raw.Must(t, http.StatusOK, "GET", "/"+bucket, harness.Query("list-type", "2"), nil)
 	var page struct{ Contents []struct{ Key string } }
 	if err := xml.Unmarshal(a.Body, &page); err != nil {
@@ -57,22 +57,34 @@ func placed(t *testing.T, c *harness.Cluster, bucket string) map[place]string {
 	return out
 }
 
+// disk is a node's directory, and who has it open.
+type disk struct {
+	dir         string
+	stop, start func()
+}
+
 // census stops the storage processes and finds every shard that the catalog
 // names on the disk of its node, whole: it trusts no worker's word.
 func census(t *testing.T, c *harness.Cluster, bucket string, gone ...*harness.Process) {
 	t.Helper()
-	want := placed(t, c, bucket)
+	var disks []disk
+	for _, p := range c.Storage {
+		if !slices.Contains(gone, p) {
+			disks = append(disks, disk{p.Dir, p.Stop, p.Launch})
+		}
+	}
+	censusOf(t, c.Gateways[0].Raw(), disks, bucket)
+}
+
+// censusOf is census of the given disks.
+func censusOf(t *testing.T, raw *harness.Raw, disks []disk, bucket string) {
+	t.Helper()
+	want := placed(t, raw, bucket)
 	all := len(want)
 	unknown := 0
-next:
-	for _, p := range c.Storage {
-		for _, g := range gone {
-			if p == g {
-				continue next
-			}
-		}
-		p.Stop()
-		id, shards := harness.NodeShards(t, p.Dir)
+	for _, d := range disks {
+		d.stop()
+		id, shards := harness.NodeShards(t, d.dir)
 		for s, err := range shards {
 			at := place{id, s.String()}
 			if err != nil {
@@ -83,7 +95,7 @@ next:
 			}
 			delete(want, at)
 		}
-		p.Launch()
+		d.start()
 	}
 	for at, key := range want {
 		t.Errorf("%s: shard %s is not on node %d", key, at.shard, at.node)

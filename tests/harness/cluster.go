@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,10 +43,11 @@ type ClusterOptions struct {
 type Cluster struct {
 	Trackers, Storage, Gateways []*Process
 
-	t    testing.TB
-	o    ClusterOptions
-	Root string
-	net  *lab
+	t        testing.TB
+	o        ClusterOptions
+	Root     string
+	net      *lab
+	trackers []string // that run elsewhere
 }
 
 // Process is one process of a cluster.
@@ -158,7 +160,7 @@ func (c *Cluster) network(p *Process) []string {
 
 // TrackerAddrs is what --trackers takes.
 func (c *Cluster) TrackerAddrs() string {
-	var out []string
+	out := slices.Clone(c.trackers)
 	for _, p := range c.Trackers {
 		out = append(out, p.Addr)
 	}
@@ -288,6 +290,22 @@ func (p *Process) Cut() { p.c.net.link(p.ns, "down") }
 // Heal ends a Cut.
 func (p *Process) Heal() { p.c.net.link(p.ns, "up") }
 
+// CutFrom takes away what either process sends to the other, HealFrom gives it
+// back; both reach the rest. The cluster must be Isolated.
+func (p *Process) CutFrom(o *Process) { p.between("add", o) }
+
+// HealFrom ends a CutFrom.
+func (p *Process) HealFrom(o *Process) { p.between("del", o) }
+
+func (p *Process) between(do string, o *Process) {
+	p.c.net.between(do, p.ns, o.ns)
+	p.c.net.between(do, o.ns, p.ns)
+}
+
+// Sent is the bytes that the process has sent over its network so far, headers
+// and all, over every start. The cluster must be Isolated.
+func (p *Process) Sent() uint64 { return p.c.net.sent(p.ns) }
+
 // Admin runs holdfast admin ARGS against the gateway and returns what it prints.
 func (p *Process) Admin(args ...string) (string, error) {
 	cmd := exec.Command(Binary(p.c.t), append([]string{"admin"}, append(args, "--endpoint", "http://"+p.Addr)...)...)
@@ -312,7 +330,7 @@ func (p *Process) Raw() *Raw { return At(p.Addr) }
 // At returns a sender of signed requests to an address.
 func At(addr string) *Raw {
 	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-	return &Raw{func() string { return "http://" + addr }, c}
+	return &Raw{func() string { return "http://" + addr }, c, time.Now}
 }
 
 // Status asks a gateway how the cluster is.

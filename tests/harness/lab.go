@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -74,6 +76,40 @@ func (l *lab) link(ns, state string) {
 		}
 	}
 	l.t.Fatalf("the cluster has no network of its own")
+}
+
+// between does "add" or "del" with what swallows the packets from one host to
+// the other.
+func (l *lab) between(do, from, to string) {
+	l.t.Helper()
+	for i, h := range l.hosts {
+		if h == to {
+			l.must("ip", "-n", from, "route", do, "blackhole", fmt.Sprintf("%s.%d/32", l.subnet, i+1))
+			return
+		}
+	}
+	l.t.Fatalf("the cluster has no network of its own")
+}
+
+// sent is the bytes that a host's wire took from it, headers included.
+func (l *lab) sent(ns string) uint64 {
+	l.t.Helper()
+	out, err := exec.Command("ip", "netns", "exec", ns, "cat", "/proc/net/dev").CombinedOutput()
+	if err != nil {
+		l.t.Fatalf("counters of %s: %v: %s", ns, err, out)
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		name, figures, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if f := strings.Fields(figures); name == "eth0" && len(f) > 8 {
+			n, err := strconv.ParseUint(f[8], 10, 64)
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			return n
+		}
+	}
+	l.t.Fatalf("no counters of %s: %s", ns, out)
+	return 0
 }
 
 func (l *lab) close() {

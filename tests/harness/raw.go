@@ -27,6 +27,7 @@ type Answer struct {
 type Raw struct {
 	endpoint func() string
 	client   *http.Client
+	now      func() time.Time // what requests are signed by
 }
 
 // Raw returns a sender of signed requests.
@@ -36,7 +37,7 @@ func (s *Server) Raw() *Raw {
 	s.raws.Lock()
 	defer s.raws.Unlock()
 	s.raws.clients = append(s.raws.clients, c)
-	return &Raw{s.Endpoint, c}
+	return &Raw{s.Endpoint, c, time.Now}
 }
 
 // own is the harness's own sender, for what is asked again and again.
@@ -83,7 +84,7 @@ func (r *Raw) Do(method, path, query string, body []byte, headers ...string) (*A
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	sum := sha256.Sum256(body)
-	sigv4.Sign(req, User, Password, "us-east-1", hex.EncodeToString(sum[:]), time.Now())
+	sigv4.Sign(req, User, Password, "us-east-1", hex.EncodeToString(sum[:]), r.now())
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, err

@@ -67,8 +67,8 @@ func (b *batch) setCore(st *bucketState) {
 	b.set(b.key, b.row)
 }
 
-// DeleteBucket removes an empty bucket; its uploads are aborted with it, their
-// rows being swept later. Result: nil.
+// DeleteBucket removes an empty bucket and its placement policies; its uploads
+// are aborted with it, their rows being swept later. Result: nil.
 //
 //	name block
 type DeleteBucket struct{ Name string }
@@ -109,6 +109,7 @@ func (b *batch) deleteBucket(c *command) any {
 	b.delete(b.key)
 	st.core.state = bucketDeleted
 	b.setCore(st)
+	b.dropPolicies(id)
 	k := b.garbage(seq)
 	b.row = le64(append(b.row[:0], 1, garbageBucket), uint64(id))
 	b.set(k, b.row)

@@ -51,6 +51,8 @@ func (b *batch) applyMore(c *command) any {
 		return b.raiseLevel(c)
 	case opSetTags:
 		return b.setTags(c)
+	case opSetPolicy:
+		return b.setPolicy(c)
 	}
 	b.fail(fmt.Errorf("operation %d is of a newer release", c.op))
 	return nil

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"holdfast/storage"
 	"holdfast/tracker"
@@ -20,7 +21,7 @@ func Check(r kv.Reader) []string {
 		dying: map[storage.BlobID]bool{}, pieces: map[string]*pieceCheck{}, inlines: map[string]int64{},
 		live: map[string]uint64{}, nulls: map[string]uint64{}, open: map[string]uploadID{}, sweeps: map[string]Garbage{}}
 	for _, step := range []func() error{c.state, c.bucketRows, c.garbageRows, c.liveRows, c.oldRows, c.nullRows, c.pieceRows,
-		c.inlineRows, c.uploadRows, c.partRows, c.blobRows, c.holderRows, c.resultRows, c.totals} {
+		c.inlineRows, c.uploadRows, c.partRows, c.blobRows, c.holderRows, c.resultRows, c.policyRows, c.totals} {
 		if err := step(); err != nil {
 			c.say("%v", err)
 			return c.bad
@@ -130,6 +131,23 @@ func (c *checker) bucketRows() error {
 		}
 	}
 	return c.each(rowUsage, func(k, v []byte) error { return c.bucket(k).usage.decode(v) })
+}
+
+func (c *checker) policyRows() error {
+	groups, err := Groups(c.r)
+	if err != nil {
+		return err
+	}
+	policies, err := Policies(c.r)
+	for _, p := range policies {
+		if b := c.buckets[p.BucketID]; p.BucketID != 0 && (b == nil || b.core.state != bucketOpen) {
+			c.say("policy for bucket %d, which is not open", p.BucketID)
+		}
+		if p.Kind == tracker.Pinned && !slices.ContainsFunc(groups, func(g tracker.Group) bool { return g.ID == p.GroupID }) {
+			c.say("policy pins to group %d, which is not there", p.GroupID)
+		}
+	}
+	return err
 }
 
 func (c *checker) garbageRows() error {

@@ -40,17 +40,19 @@ const (
 	opSetIdentity
 	opRaiseLevel
 	opSetTags
+	opSetPolicy
 )
 
 // Level is the feature level of this package: the newest commands it knows.
 // A command over the level in the state is refused with ErrLevel, so a new one
 // takes effect only after RaiseLevel, once every member has the binary. Level
-// 2 brought SetTags, and tags in commands.
-const Level = 2
+// 2 brought SetTags, and tags in commands; level 3 SetPolicy.
+const Level = 3
 
 const (
-	plainLevel = 1
-	tagsLevel  = 2
+	plainLevel  = 1
+	tagsLevel   = 2
+	policyLevel = 3
 	// openLevel is the last level whose commands are never refused. They were
 	// proposed before a state had a level, and a log that holds them must give
 	// the same results when it is applied again.
@@ -126,7 +128,10 @@ func (c *command) decode(p []byte) bool {
 		return false
 	}
 	c.op, c.level = op(p[0]), plainLevel
-	if c.op == opSetTags || p[1] >= tagsVersion {
+	switch {
+	case c.op == opSetPolicy:
+		c.level = policyLevel
+	case c.op == opSetTags, p[1] >= tagsVersion:
 		c.level = tagsLevel
 	}
 	c.at = int64(min(binary.LittleEndian.Uint64(p[2:]), math.MaxInt64>>seqCounterBits))

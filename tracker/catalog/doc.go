@@ -13,6 +13,7 @@
 //	01 name                    one row per name of the group's own state (see stateRow)
 //	02 n nodeID(4)             storage node
 //	02 g groupID(2)            storage group
+//	02 p B class               placement policy; bucket 0 for all buckets, no class for all classes
 //	04 name                    bucket name: bucket id
 //	05 B section               bucket core ("core")
 //	06 B                       usage counters

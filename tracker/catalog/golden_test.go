@@ -109,6 +109,19 @@ func history(w *world) (lines []string) {
 		w.t.Fatal(err)
 	}
 	do(cmd)
+	// Here begins what level 3 brought.
+	do(catalog.RaiseLevel{To: 3})
+	do(catalog.AddGroup{Group: &tracker.Group{Name: "cold", Class: "GLACIER_IR", Scheme: w.blob(1).Scheme}})
+	do(catalog.AddNode{Node: &tracker.Node{Group: 2, State: tracker.NodeActive, Epoch: 1, Role: tracker.RoleReadOnly, Addr: "/ro"}})
+	do(catalog.SetPolicy{Policy: &tracker.Policy{Kind: tracker.RoundRobin}})
+	do(catalog.SetPolicy{Policy: &tracker.Policy{Class: "GLACIER_IR", Kind: tracker.Pinned, GroupID: 2}})
+	do(catalog.SetPolicy{Policy: &tracker.Policy{BucketID: b, Kind: tracker.Pinned, GroupID: 1}})
+	do(catalog.SetPolicy{Policy: &tracker.Policy{BucketID: b, Class: "GLACIER_IR", Kind: tracker.Balance}})
+	do(catalog.SetPolicy{Policy: &tracker.Policy{Class: "STANDARD", Kind: tracker.Balance}})
+	do(catalog.SetPolicy{Policy: &tracker.Policy{Class: "STANDARD"}})
+	pinned := do(catalog.CreateBucket{CreateBucket: &tracker.CreateBucket{Name: "pinned", Owner: "root"}}).(*catalog.BucketResult).Bucket.ID
+	do(catalog.SetPolicy{Policy: &tracker.Policy{BucketID: pinned, Kind: tracker.Pinned, GroupID: 1}})
+	do(catalog.DeleteBucket{Name: "pinned"})
 	return lines
 }
 

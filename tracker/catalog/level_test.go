@@ -96,6 +96,15 @@ func TestLevel(t *testing.T) {
 	} else if err, refused := r[0].(error); refused {
 		t.Error("refused in the next entry:", err)
 	}
+	// From level 3 on there is no command that is let through without it.
+	policy := SetPolicy{&tracker.Policy{Kind: tracker.RoundRobin}}
+	r, err = l.apply(policy, RaiseLevel{To: policyLevel}, policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err, _ := r[0].(error); !errors.Is(err, ErrLevel) || r[2] != nil {
+		t.Error("a policy before and after its level:", r[0], r[2])
+	}
 	for _, line := range Check(l.s) {
 		t.Error(line)
 	}

@@ -17,7 +17,7 @@ func appendNodeRow(dst []byte, n *tracker.Node) []byte {
 	dst = le16(append(dst, 1), n.Group)
 	dst = le32(append(dst, byte(n.State)), n.Epoch)
 	flags := byte(0)
-	if n.ReadOnly {
+	if n.Role == tracker.RoleReadOnly {
 		flags = 1
 	}
 	dst = append(dst, flags)
@@ -27,7 +27,10 @@ func appendNodeRow(dst []byte, n *tracker.Node) []byte {
 func decodeNodeRow(key, v []byte) (n tracker.Node, err error) {
 	d := dec{p: v}
 	d.version(1)
-	n.Group, n.State, n.Epoch, n.ReadOnly = d.u16(), tracker.NodeState(d.u8()), d.u32(), d.u8() == 1
+	n.Group, n.State, n.Epoch = d.u16(), tracker.NodeState(d.u8()), d.u32()
+	if d.u8() == 1 {
+		n.Role, n.ReadOnly = tracker.RoleReadOnly, true
+	}
 	n.Domain = tracker.Domain{Zone: d.text(), Rack: d.text(), Host: d.text()}
 	n.Addr = d.text()
 	if len(key) != 6 || !d.done() {

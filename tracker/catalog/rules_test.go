@@ -383,7 +383,7 @@ func TestClusterRows(t *testing.T) {
 	if g2 := w.must(catalog.AddGroup{Group: g}).(*tracker.Group); g1.ID != 1 || *g2 != *g1 {
 		t.Fatal(g1, g2)
 	}
-	n := &tracker.Node{Group: 1, State: tracker.NodeActive, Epoch: 1, Domain: tracker.Domain{Zone: "z", Host: "h"}, Addr: "/disk1", ReadOnly: true}
+	n := &tracker.Node{Group: 1, State: tracker.NodeActive, Epoch: 1, Domain: tracker.Domain{Zone: "z", Host: "h"}, Addr: "/disk1", Role: tracker.RoleReadOnly}
 	h := w.header()
 	n1 := w.with(h, catalog.AddNode{Node: n}).(*tracker.Node)
 	if again := w.with(h, catalog.AddNode{Node: n}).(*tracker.Node); again.ID != 1 || n1.ID != 1 {
@@ -395,7 +395,7 @@ func TestClusterRows(t *testing.T) {
 	w.refused(catalog.SetNode{Node: n2, Was: 1}, tracker.ErrConflict)
 	w.refused(catalog.SetNode{Node: &tracker.Node{ID: 9, Epoch: 2}, Was: 1}, tracker.ErrNoSuchNode)
 	nodes, err := catalog.Nodes(w.log.Store)
-	if err != nil || len(nodes) != 2 || nodes[1].ID != 2 || nodes[1].State != tracker.NodeDraining || nodes[1].Domain != n.Domain || nodes[0].Addr != n.Addr || !nodes[0].ReadOnly {
+	if err != nil || len(nodes) != 2 || nodes[1].ID != 2 || nodes[1].State != tracker.NodeDraining || nodes[1].Domain != n.Domain || nodes[0].Addr != n.Addr || nodes[0].Role != tracker.RoleReadOnly || !nodes[0].ReadOnly {
 		t.Fatalf("%+v %v", nodes, err)
 	}
 	if groups, err := catalog.Groups(w.log.Store); err != nil || len(groups) != 1 || groups[0] != *g1 {

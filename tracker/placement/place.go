@@ -9,40 +9,14 @@ import (
 	"holdfast/tracker"
 )
 
-// DefaultClass is the storage class of a request that names none.
-const DefaultClass = "STANDARD"
-
-// Policy is how a group is chosen among those of a class.
-type Policy uint8
-
-// The policies. Balance weighs free space and load.
-const (
-	Balance Policy = iota
-	RoundRobin
-	Pinned
-)
-
-// ParsePolicy parses "balance", "round-robin" and "pinned".
-func ParsePolicy(s string) (Policy, error) {
-	switch s {
-	case "", "balance":
-		return Balance, nil
-	case "round-robin":
-		return RoundRobin, nil
-	case "pinned":
-		return Pinned, nil
-	}
-	return 0, fmt.Errorf("placement policy %q is not balance, round-robin or pinned", s)
-}
-
 // Request asks for a place. Equal requests to equal plans get equal answers.
 type Request struct {
-	Class  string // "" is DefaultClass
-	Size   int64  // bytes of the blob, -1 if unknown
-	Policy Policy
-	Group  uint16 // the group under Pinned
-	Turn   uint64 // counts the requests under RoundRobin
-	Seed   uint64 // randomness
+	Class  string             // "" is tracker.DefaultClass
+	Size   int64              // bytes of the blob, -1 if unknown
+	Policy tracker.PolicyKind // the zero value is tracker.Balance
+	Group  uint16             // the group under tracker.Pinned
+	Turn   uint64             // counts the requests under tracker.RoundRobin
+	Seed   uint64             // randomness
 }
 
 // Choice is the answer: a group, a placement for each index of its scheme
@@ -56,10 +30,15 @@ type Choice struct {
 // Place chooses a group and nodes. Where no group of the class can place the
 // full width, one that can place its quorum is chosen and the rest are holes;
 // else tracker.ErrNoPlacement. tracker.ErrNoSuchClass if no group carries it.
+// Under tracker.Pinned there is one group, and tracker.ErrWrongClass if that
+// carries another class.
 func (p *Plan) Place(r *Request) (*Choice, error) {
 	class := r.Class
 	if class == "" {
-		class = DefaultClass
+		class = tracker.DefaultClass
+	}
+	if r.Policy == tracker.Pinned {
+		return p.pinned(r, class)
 	}
 	in := p.classes[class]
 	if len(in) == 0 {
@@ -74,6 +53,24 @@ func (p *Plan) Place(r *Request) (*Choice, error) {
 	return nil, fmt.Errorf("class %q, %d bytes: %w", class, r.Size, tracker.ErrNoPlacement)
 }
 
+// pinned is Place in one group and no other.
+func (p *Plan) pinned(r *Request, class string) (*Choice, error) {
+	for i := range p.groups {
+		g := &p.groups[i]
+		switch {
+		case g.ID != r.Group:
+			continue
+		case g.Class != class:
+			return nil, fmt.Errorf("class %q, and group %s is of %q: %w", class, g.Name, g.Class, tracker.ErrWrongClass)
+		case !g.fits(r.Size, false):
+			return nil, fmt.Errorf("group %s, to which a policy pins, cannot take %d bytes: %w", g.Name, r.Size, tracker.ErrNoPlacement)
+		}
+		rng := random{r.Seed}
+		return p.nodesOf(g, r.Size, &rng), nil
+	}
+	return nil, fmt.Errorf("group %d, to which a policy pins: %w: %w", r.Group, tracker.ErrNoPlacement, tracker.ErrNoSuchGroup)
+}
+
 // group chooses one of the groups that can place the whole width (full), or
 // at least the quorum, of a blob; nil if there is none.
 func (p *Plan) group(in []int, r *Request, full bool, rng *random) *group {
@@ -82,7 +79,7 @@ func (p *Plan) group(in []int, r *Request, full bool, rng *random) *group {
 	var total uint64
 	for _, i := range in {
 		g := &p.groups[i]
-		if r.Policy == Pinned && g.ID != r.Group || !g.fits(r.Size, full) {
+		if !g.fits(r.Size, full) {
 			continue
 		}
 		fit = append(fit, i)
@@ -93,7 +90,7 @@ func (p *Plan) group(in []int, r *Request, full bool, rng *random) *group {
 		return nil
 	case len(fit) == 1:
 		return &p.groups[fit[0]]
-	case r.Policy == RoundRobin:
+	case r.Policy == tracker.RoundRobin:
 		return &p.groups[fit[r.Turn%uint64(len(fit))]]
 	}
 	draw := func() *group {

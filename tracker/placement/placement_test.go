@@ -17,7 +17,7 @@ const gib = 1 << 30
 func cluster(groups, nodes int, s erasure.Scheme, dom func(i int) tracker.Domain) *tracker.Map {
 	m := &tracker.Map{Version: 1}
 	for g := range groups {
-		m.Groups = append(m.Groups, tracker.Group{ID: uint16(g + 1), Name: fmt.Sprint("g", g), Class: DefaultClass, Scheme: s})
+		m.Groups = append(m.Groups, tracker.Group{ID: uint16(g + 1), Name: fmt.Sprint("g", g), Class: tracker.DefaultClass, Scheme: s})
 		for n := range nodes {
 			m.Nodes = append(m.Nodes, tracker.Node{ID: storage.NodeID(g*nodes + n + 1), Group: uint16(g + 1), State: tracker.NodeActive,
 				Epoch: 7, Domain: dom(n), Load: tracker.Load{Total: 100 * gib, Free: 50 * gib, LatencyMicros: 900, At: 1}})
@@ -194,7 +194,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := p.Place(&Request{Size: 1 << 30}); !errors.Is(err, tracker.ErrNoPlacement) {
 		t.Error(err)
 	}
-	if _, err := p.Place(&Request{Policy: Pinned, Group: 9}); !errors.Is(err, tracker.ErrNoPlacement) {
+	if _, err := p.Place(&Request{Policy: tracker.Pinned, Group: 9}); !errors.Is(err, tracker.ErrNoPlacement) {
 		t.Error(err)
 	}
 }
@@ -206,7 +206,7 @@ func TestPolicies(t *testing.T) {
 	p := Prepare(m)
 	seen := map[uint16]int{}
 	for i := range 10 {
-		ch, err := p.Place(&Request{Policy: RoundRobin, Turn: uint64(i), Seed: uint64(i)})
+		ch, err := p.Place(&Request{Policy: tracker.RoundRobin, Turn: uint64(i), Seed: uint64(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +215,7 @@ func TestPolicies(t *testing.T) {
 	if seen[1] != 5 || seen[3] != 5 {
 		t.Error(seen)
 	}
-	if ch, err := p.Place(&Request{Policy: Pinned, Group: 2}); err != nil || ch.Group.ID != 2 || len(ch.Nodes) != 2 {
+	if ch, err := p.Place(&Request{Policy: tracker.Pinned, Group: 2}); err != nil || ch.Group.ID != 2 || len(ch.Nodes) != 2 {
 		t.Error(ch, err)
 	}
 }

@@ -60,7 +60,7 @@ func Prepare(m *tracker.Map) *Plan {
 	byID := make(map[uint16]int, len(m.Groups))
 	for i, g := range m.Groups {
 		if g.Class == "" {
-			g.Class = DefaultClass
+			g.Class = tracker.DefaultClass
 		}
 		byID[g.ID] = i
 		p.groups = append(p.groups, group{Group: g})

@@ -37,6 +37,34 @@ func (c *Client) SetNodeState(ctx context.Context, id storage.NodeID, s tracker.
 	return err
 }
 
+// SetNodeRole implements tracker.Administration.
+func (c *Client) SetNodeRole(ctx context.Context, id storage.NodeID, r tracker.NodeRole, force bool) (tracker.Node, error) {
+	out, err := read[roleRequest, tracker.Node](ctx, c, adminService, "SetNodeRole", &roleRequest{id, r, force})
+	if err != nil || out == nil {
+		return tracker.Node{}, err
+	}
+	return *out, nil
+}
+
+// Policies implements tracker.Administration.
+func (c *Client) Policies(ctx context.Context) ([]tracker.Policy, error) {
+	a, err := read[none, policiesAnswer](ctx, c, adminService, "Policies", &none{})
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return a.Policies, nil
+}
+
+// SetPolicy implements tracker.Administration. An answer that was lost is no
+// matter: the same policy is set again.
+func (c *Client) SetPolicy(ctx context.Context, r *tracker.SetPolicy) (tracker.Policy, error) {
+	out, err := read[tracker.SetPolicy, tracker.Policy](ctx, c, adminService, "SetPolicy", r)
+	if err != nil || out == nil {
+		return tracker.Policy{}, err
+	}
+	return *out, nil
+}
+
 // Beat implements tracker.Administration.
 func (c *Client) Beat(ctx context.Context, b *tracker.Beat) (*tracker.BeatAnswer, error) {
 	return read[tracker.Beat, tracker.BeatAnswer](ctx, c, adminService, "Beat", b)

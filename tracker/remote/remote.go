@@ -103,5 +103,13 @@ type (
 		State tracker.NodeState
 	}
 
+	roleRequest struct {
+		Node  storage.NodeID
+		Role  tracker.NodeRole
+		Force bool
+	}
+
+	policiesAnswer struct{ Policies []tracker.Policy }
+
 	fsckRequest struct{ Adopt bool }
 )

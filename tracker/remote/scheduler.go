@@ -44,6 +44,14 @@ func (c *Client) MapAge() time.Duration {
 	return 24 * time.Hour
 }
 
+// Known is the map as last heard, nil for none, and its MapAge. It asks nobody.
+func (c *Client) Known() (*tracker.Map, time.Duration) {
+	if have := c.cache.Load(); have != nil {
+		return have.m, c.MapAge()
+	}
+	return nil, c.MapAge()
+}
+
 // Refresh asks for the present map: whoever was told that his is stale does.
 func (c *Client) Refresh(ctx context.Context) (*tracker.Map, error) {
 	have := c.cache.Load()

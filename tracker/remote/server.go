@@ -176,6 +176,18 @@ func (s *server) administration(log zerolog.Logger) *rpc.Service {
 	ask(s, to, "SetNodeState", func(ctx context.Context, r *stateRequest) (*none, error) {
 		return &none{}, t.SetNodeState(ctx, r.Node, r.State)
 	})
+	ask(s, to, "SetNodeRole", func(ctx context.Context, r *roleRequest) (*tracker.Node, error) {
+		n, err := t.SetNodeRole(ctx, r.Node, r.Role, r.Force)
+		return &n, err
+	})
+	ask(s, to, "Policies", func(ctx context.Context, _ *none) (*policiesAnswer, error) {
+		p, err := t.Policies(ctx)
+		return &policiesAnswer{p}, err
+	})
+	ask(s, to, "SetPolicy", func(ctx context.Context, r *tracker.SetPolicy) (*tracker.Policy, error) {
+		p, err := t.SetPolicy(ctx, r)
+		return &p, err
+	})
 	ask(s, to, "Beat", t.Beat)
 	ask(s, to, "Status", func(ctx context.Context, _ *none) (*tracker.Status, error) { return t.Status(ctx) })
 	ask(s, to, "Repair", func(ctx context.Context, _ *none) (*tracker.Repair, error) { return t.Repair(ctx) })

@@ -25,7 +25,7 @@ func messages() []any {
 		listPartsRequest{}, tracker.PartPage{}, tracker.ListUploads{}, tracker.UploadPage{},
 		tracker.PlaceRequest{}, tracker.Grant{}, storage.Ticket{}, mapRequest{}, mapAnswer{}, damageRequest{},
 		tracker.Group{}, tracker.Node{}, stateRequest{}, tracker.Beat{}, tracker.BeatAnswer{}, tracker.Status{}, tracker.Repair{},
-		fsckRequest{}, tracker.Fsck{},
+		roleRequest{}, tracker.SetPolicy{}, tracker.Policy{}, policiesAnswer{}, fsckRequest{}, tracker.Fsck{},
 	}
 }
 

@@ -26,7 +26,10 @@ func (c *Catalog) Cluster(ctx context.Context) (*Cluster, error) {
 		if out.Groups, err = catalog.Groups(r); err != nil {
 			return nil, err
 		}
-		out.Nodes, err = catalog.Nodes(r)
+		if out.Nodes, err = catalog.Nodes(r); err != nil {
+			return nil, err
+		}
+		out.Policies, err = catalog.Policies(r)
 		return out, err
 	})
 }
@@ -71,6 +74,9 @@ func (c *Catalog) SetNode(ctx context.Context, id storage.NodeID, epoch uint32, 
 		if change.State != 0 {
 			n.State = change.State
 		}
+		if change.Role != nil {
+			n.Role = *change.Role
+		}
 		if change.Addr != "" {
 			n.Addr = change.Addr
 		}
@@ -81,6 +87,17 @@ func (c *Catalog) SetNode(ctx context.Context, id storage.NodeID, epoch uint32, 
 		return err
 	}
 	return tracker.ErrNoSuchNode
+}
+
+// Policies implements Registry.
+func (c *Catalog) Policies(ctx context.Context) ([]tracker.Policy, error) {
+	return view(ctx, c, catalog.NamedPolicies)
+}
+
+// SetPolicy implements Registry.
+func (c *Catalog) SetPolicy(ctx context.Context, p tracker.Policy) error {
+	_, err := c.Do(ctx, tracker.Mutation{}, catalog.SetPolicy{Policy: &p}, p.Kind != 0)
+	return err
 }
 
 // RaiseTime implements Registry.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -81,6 +82,9 @@ func (f *fakeRows) SetNode(_ context.Context, id storage.NodeID, epoch uint32, c
 		if c.State != 0 {
 			n.State = c.State
 		}
+		if c.Role != nil {
+			n.Role = *c.Role
+		}
 		if c.Addr != "" {
 			n.Addr = c.Addr
 		}
@@ -90,6 +94,26 @@ func (f *fakeRows) SetNode(_ context.Context, id storage.NodeID, epoch uint32, c
 		return nil
 	}
 	return tracker.ErrNoSuchNode
+}
+
+func (f *fakeRows) Policies(ctx context.Context) ([]tracker.Policy, error) {
+	c, err := f.Cluster(ctx)
+	return c.Policies, err
+}
+
+func (f *fakeRows) SetPolicy(_ context.Context, p tracker.Policy) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := tracker.CheckPolicy(&p, f.mu.c.Groups); err != nil {
+		return err
+	}
+	f.mu.writes++
+	rest := slices.DeleteFunc(slices.Clone(f.mu.c.Policies), func(o tracker.Policy) bool { return o.BucketID == p.BucketID && o.Class == p.Class })
+	if p.Kind != 0 {
+		rest = append(rest, p)
+	}
+	f.mu.c.Policies = rest
+	return nil
 }
 
 func (f *fakeRows) RaiseTime(_ context.Context, ms int64) error {

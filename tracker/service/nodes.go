@@ -135,20 +135,8 @@ func (s *Service) setState(ctx context.Context, id storage.NodeID, state tracker
 
 // drainable refuses a drain that leaves too few nodes (SAFETY B9).
 func drainable(m *tracker.Map, n *tracker.Node) error {
-	left, width := 0, 0
-	for i := range m.Groups {
-		if m.Groups[i].ID == n.Group {
-			width = m.Groups[i].Scheme.Width()
-		}
-	}
-	for i := range m.Nodes {
-		o := &m.Nodes[i]
-		if o.Group == n.Group && o.ID != n.ID && !o.ReadOnly && (o.State == tracker.NodeActive || o.State == tracker.NodeSuspect) {
-			left++
-		}
-	}
-	if left < width {
-		return fmt.Errorf("drain of node %d would leave %d nodes for a scheme of %d; add a node first: %w", n.ID, left, width, tracker.ErrNoPlacement)
+	if left, g := writers(m, n); left < g.Scheme.Width() {
+		return fmt.Errorf("drain of node %d would leave %d nodes for a scheme of %d; add a node first: %w", n.ID, left, g.Scheme.Width(), tracker.ErrNoPlacement)
 	}
 	return nil
 }

@@ -21,6 +21,10 @@ type Registry interface {
 	// SetNode changes a node that is at the given epoch and raises it.
 	// tracker.ErrConflict at another epoch, tracker.ErrNoSuchNode.
 	SetNode(ctx context.Context, id storage.NodeID, epoch uint32, c NodeChange) error
+	// Policies reads the placement policies with their names, as Cluster does.
+	Policies(ctx context.Context) ([]tracker.Policy, error)
+	// SetPolicy sets a policy, by the ids in it; Kind 0 takes it away.
+	SetPolicy(ctx context.Context, p tracker.Policy) error
 	// RaiseTime raises catalog time to ms; a lower one is no error.
 	RaiseTime(ctx context.Context, ms int64) error
 	// RaiseFence raises the fence to ms, at most to catalog time.
@@ -38,11 +42,13 @@ type Cluster struct {
 	Inline      int64  // bytes of objects that are kept in the catalog
 	Groups      []tracker.Group
 	Nodes       []tracker.Node
+	Policies    []tracker.Policy // without names
 }
 
 // NodeChange is a change of a node's row; zero fields stay as they are.
 type NodeChange struct {
 	State  tracker.NodeState
+	Role   *tracker.NodeRole
 	Addr   string
 	Domain *tracker.Domain
 }

@@ -18,12 +18,7 @@ func (s *Service) Place(ctx context.Context, r *tracker.PlaceRequest) (*tracker.
 	if err != nil {
 		return nil, err
 	}
-	p := s.cfg.Policies[r.Class]
-	if r.Class == "" {
-		p = s.cfg.Policies[placement.DefaultClass]
-	}
-	ch, err := st.plan.Place(&placement.Request{Class: r.Class, Size: r.Size, Policy: p.Policy, Group: p.Group,
-		Turn: s.turn.Add(1), Seed: s.seed.Add(0x9E3779B97F4A7C15)})
+	ch, err := s.choose(st, r)
 	if err != nil {
 		return nil, err
 	}

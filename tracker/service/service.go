@@ -69,14 +69,7 @@ type Config struct {
 	// looked at with every beat. 0 is no bound.
 	InlineBudget int64
 
-	Policies  map[string]ClassPolicy // by storage class; the zero value balances
-	MaxDamage int                    // blobs in the queue of damage reports
-}
-
-// ClassPolicy is how a group is chosen within a storage class.
-type ClassPolicy struct {
-	Policy placement.Policy
-	Group  uint16 // under placement.Pinned
+	MaxDamage int // blobs in the queue of damage reports
 }
 
 // Default is the usual configuration, without keys.
@@ -121,7 +114,6 @@ type Service struct {
 
 	state  atomic.Pointer[state]
 	unique atomic.Uint64
-	turn   atomic.Uint64
 	seed   atomic.Uint64
 	clock  timekeeper
 	damage damageQueue
@@ -141,6 +133,8 @@ type state struct {
 	rows *Cluster
 	m    *tracker.Map
 	plan *placement.Plan
+
+	policies map[scope]*policy
 }
 
 // New returns a service over a catalog and its registry. nodes may be nil
@@ -251,8 +245,9 @@ func (s *Service) reload(ctx context.Context) (*state, error) {
 func (s *Service) publish(term uint64, rows *Cluster) *state {
 	now := s.clk.Now()
 	m := &tracker.Map{Version: 1, Cluster: rows.Cluster, Groups: rows.Groups, Nodes: slices.Clone(rows.Nodes), InlineFull: s.inlineFull(rows)}
+	var turns map[scope]*policy
 	if old := s.state.Load(); old != nil {
-		m.Version = old.m.Version + 1
+		m.Version, turns = old.m.Version+1, old.policies
 	}
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
@@ -262,12 +257,12 @@ func (s *Service) publish(term uint64, rows *Cluster) *state {
 			s.mu.health[n.ID] = h
 		}
 		n.Load = h.load
-		n.ReadOnly = n.ReadOnly || h.readOnly
+		n.ReadOnly = n.Role == tracker.RoleReadOnly || h.readOnly
 	}
 	for _, f := range s.mu.watchers {
 		f(m)
 	}
-	st := &state{term: term, rows: rows, m: m, plan: placement.Prepare(m)}
+	st := &state{term: term, rows: rows, m: m, plan: placement.Prepare(m), policies: policiesOf(rows.Policies, turns)}
 	s.state.Store(st)
 	return st
 }

@@ -222,7 +222,7 @@ func check(t *testing.T, r *harness.Raw, keys []string, questions []question) {
 	t.Helper()
 	for _, q := range questions {
 		wantC, wantP := model(keys, q.prefix, q.delimiter, q.after)
-		if !q.encoded && (slices.ContainsFunc(wantC, func(k string) bool { return !carried(k) }) || slices.ContainsFunc(wantP, func(k string) bool { return !carried(k) })) {
+		if !q.encoded && (!carried(q.after) || slices.ContainsFunc(wantC, func(k string) bool { return !carried(k) }) || slices.ContainsFunc(wantP, func(k string) bool { return !carried(k) })) {
 			q.encoded = true
 		}
 		c, p, err := ask(r, q)

@@ -101,11 +101,35 @@ func (l *Local) applyTail(v *voter) error {
 		return errors.New("consensus: configuration is not committed")
 	}
 	last, _ := v.store.LastIndex()
+	conf, changed := raft.DecodeConfiguration(pos.conf), false
+	before := conf
 	var e raft.Log
 	for i := pos.confIndex + 1; i <= last; i++ {
 		if err := v.store.GetLog(i, &e); err == nil && e.Type == raft.LogConfiguration {
-			return errors.New("consensus: the membership was being changed")
+			before, conf, changed = conf, raft.DecodeConfiguration(e.Data), true
 		}
 	}
+	if changed && !admitted(before, conf, v.server) {
+		return errors.New("consensus: the membership was being changed")
+	}
 	return v.replay(last)
+}
+
+// admitted tells whether last, the newest configuration in self's log, which
+// followed before, made self one of two voters. Then it counts as if it were
+// committed. The leader had it in its log first, and by Raft a server goes
+// by the newest configuration of its log, so nothing behind it was committed
+// without self, and what is before it self has too: the logs match up to it.
+func admitted(before, last raft.Configuration, self string) bool {
+	if len(before.Servers) > 2 || len(last.Servers) != 2 {
+		return false
+	}
+	found := false
+	for _, s := range last.Servers {
+		if s.Suffrage != raft.Voter {
+			return false
+		}
+		found = found || string(s.ID) == self
+	}
+	return found
 }

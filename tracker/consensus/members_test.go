@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/raft"
 
 	"holdfast/tracker"
 )
@@ -233,6 +235,65 @@ func TestTwoVotersOneLost(t *testing.T) {
 			checkFilled(t, l, "c", 50)
 			checkEqual(t, l)
 		})
+	}
+}
+
+// TestSecondOfTwoAlone loses the first of two voters as soon as the second is
+// admitted.
+func TestSecondOfTwoAlone(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewCrashableMem()
+	cfg := group(t, 2, oneFS(fs))
+	all := cfg.Voters
+	cfg.Voters, cfg.Bootstrap = all[:1], true
+	l := mustOpen(t, cfg)
+	defer mustClose(t, l)
+	fill(t, l, "a", 50)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := l.ReplaceVoter(ctx, "", all[1]); err != nil {
+		t.Fatal(err)
+	}
+
+	left := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := left.RemoveAll(all[0].Dir); err != nil {
+		t.Fatal(err)
+	}
+	cfg = group(t, 2, oneFS(left))
+	l2 := mustOpen(t, cfg)
+	defer mustClose(t, l2)
+	eventually(t, "reads only", func() bool { return l2.Status().ReadOnly })
+	checkFilled(t, l2, "a", 50)
+}
+
+func TestAdmitted(t *testing.T) {
+	conf := func(voters ...string) (c raft.Configuration) {
+		for _, id := range voters {
+			s := raft.Server{ID: raft.ServerID(strings.TrimPrefix(id, "-")), Suffrage: raft.Voter}
+			if strings.HasPrefix(id, "-") {
+				s.Suffrage = raft.Nonvoter
+			}
+			c.Servers = append(c.Servers, s)
+		}
+		return c
+	}
+	for _, tc := range []struct {
+		name         string
+		before, last raft.Configuration
+		want         bool
+	}{
+		{"to a pair", conf("a"), conf("a", "me"), true},
+		{"from nonvoter", conf("a", "-me"), conf("me", "a"), true},
+		{"not yet a voter", conf("a"), conf("a", "-me"), false},
+		{"left out", conf("a", "me"), conf("a"), false},
+		{"replaced by another", conf("a", "me"), conf("a", "b"), false},
+		{"alone", conf("a", "me"), conf("me"), false},
+		{"one of three", conf("a", "me"), conf("a", "b", "me"), false},
+		{"was three", conf("a", "b", "me"), conf("a", "me"), false},
+	} {
+		if got := admitted(tc.before, tc.last, "me"); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
 	}
 }
 

@@ -102,7 +102,9 @@ func (c *committer) submit(r *record) {
 	group := c.take()
 	c.mu.Unlock()
 
+	id := c.n.calls.begin()
 	c.run(group)
+	c.n.calls.end(id)
 
 	c.mu.Lock()
 	if len(c.mu.queue) > 0 {

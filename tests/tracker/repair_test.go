@@ -223,6 +223,57 @@ func TestFullNodeIsPassedOver(t *testing.T) {
 	r.whole(false)
 }
 
+// TestHangingTargetIsLeft: the node that is to take a shard hangs, deaf to
+// everything, and is suspected of it: another takes the shard.
+func TestHangingTargetIsLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-2", 4)
+	blob := r.put("key", 100_000)
+	have := r.row(blob).Shards
+	released, hung := make(chan struct{}), make(chan storage.NodeID, 1)
+	t.Cleanup(func() { close(released) })
+	var first sync.Once
+	for id := range r.fleet.nodes {
+		r.node(id).Fail(func(op string, _ storage.ShardID) error {
+			hangs := false
+			if op == "create" {
+				first.Do(func() { hangs = true })
+			}
+			if hangs {
+				hung <- id
+				<-released
+			}
+			return nil
+		})
+	}
+	r.setState(have[0].Node, tracker.NodeGone)
+	r.step("census")
+	stepped := make(chan error, 1)
+	go func() {
+		_, err := r.w.Step(t.Context(), "repair")
+		stepped <- err
+	}()
+	sick := <-hung
+	r.setState(sick, tracker.NodeSuspect)
+	late := time.After(time.Minute)
+	for done := false; !done; {
+		select {
+		case err := <-stepped:
+			r.must(err)
+			done = true
+		case <-time.After(time.Millisecond):
+			r.clk.Advance(time.Second)
+		case <-late:
+			t.Fatal("repair waits for a node that hangs")
+		}
+	}
+	for i, p := range r.row(blob).Shards {
+		if p.Node == sick || p.Node == have[0].Node {
+			t.Errorf("shard %d is on node %d", i, p.Node)
+		}
+	}
+}
+
 // errCut is what a cut call answers.
 var errCut = errors.New("power is cut")
 

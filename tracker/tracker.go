@@ -49,6 +49,7 @@ var (
 	ErrExpired         = fault.New(fault.Deadline, "tracker.expired", "request reached the catalog after its time")
 	ErrUncertain       = fault.New(fault.Unavailable, "tracker.uncertain", "outcome unknown; ask again with the same request id")
 	ErrUnavailable     = fault.New(fault.Unavailable, "tracker.unavailable", "catalog cannot answer now")
+	ErrHeld            = fault.New(fault.Unavailable, "tracker.held", "the catalog answers no client until a person has decided: storage nodes with data belong to another one; see holdfast admin status")
 	ErrNotLeader       = fault.New(fault.NotLeader, "tracker.not-leader", "this tracker does not lead")
 	ErrNoPlacement     = fault.New(fault.Unavailable, "tracker.no-placement", "not enough nodes take writes")
 	ErrNoSuchClass     = fault.New(fault.Invalid, "tracker.no-such-class", "no group carries this storage class")

@@ -230,7 +230,7 @@ func (s *Storage) formatOne(ctx context.Context, dir string, g tracker.Group) er
 	if err != nil {
 		return err
 	}
-	st, err := s.trackers.Status(ctx)
+	st, err := s.named(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,6 +240,20 @@ func (s *Storage) formatOne(ctx context.Context, dir string, g tracker.Group) er
 	}
 	s.cfg.Log.Info().Str("dir", dir).Uint32("node", uint32(n.ID)).Str("group", g.Name).Msg("directory is a new node")
 	return s.openNode(ctx, dir, n.ID, st.Incarnation)
+}
+
+// named waits until the catalog has its incarnation, which one that was just
+// begun is given at once: a node without would follow any.
+func (s *Storage) named(ctx context.Context) (*tracker.Status, error) {
+	for {
+		st, err := s.trackers.Status(ctx)
+		if err != nil || st.Incarnation != "" {
+			return st, err
+		}
+		if err := pause(ctx, s.cfg.Clock, time.Second/4); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (s *Storage) openNode(ctx context.Context, dir string, id storage.NodeID, incarnation string) error {

@@ -86,6 +86,7 @@ var sentinels = map[*fault.Error]rule{
 	tracker.ErrUncertain:       {code: ServiceUnavailable},
 	tracker.ErrUnavailable:     {code: ServiceUnavailable},
 	tracker.ErrNotLeader:       {code: ServiceUnavailable},
+	tracker.ErrHeld:            {code: ServiceUnavailable},
 	tracker.ErrNoPlacement:     {code: ServiceUnavailable},
 	tracker.ErrNoSuchClass:     {code: InvalidStorageClass},
 	tracker.ErrWrongClass:      {code: InvalidStorageClass},

@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"holdfast/storage"
 	"holdfast/tracker"
+	"holdfast/tracker/catalog"
 	"holdfast/tracker/placement"
 )
 
@@ -108,7 +110,10 @@ func (s *Service) SetPolicy(ctx context.Context, r *tracker.SetPolicy) (tracker.
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.rows.SetPolicy(ctx, p); err != nil {
+	switch err := s.rows.SetPolicy(ctx, p); {
+	case errors.Is(err, catalog.ErrLevel):
+		return p, fmt.Errorf("policies need every tracker to run this release, and the one that leads to have seen that; see holdfast admin tracker list: %w", err)
+	case err != nil:
 		return p, fmt.Errorf("policy for %s: %w", p.Scope(), err)
 	}
 	s.logger.Info().Str("scope", p.Scope()).Stringer("policy", p.Kind).Str("group", p.Group).Msg("placement policy changed")

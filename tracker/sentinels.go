@@ -11,6 +11,6 @@ func Sentinels() []*fault.Error {
 		ErrInvalidPartList, ErrPartTooSmall, ErrObjectTooLarge, ErrObjectLocked, ErrQuota,
 		ErrCatalogFull, ErrFenced, ErrExpired, ErrUncertain, ErrUnavailable, ErrHeld,
 		ErrNotLeader, ErrNoPlacement, ErrNoSuchClass, ErrNoSuchNode, ErrNoSuchTracker, ErrForeign, ErrConflict,
-		ErrInvalid, ErrBadChecksum, ErrTooLarge, ErrNoSuchGroup, ErrWrongClass, ErrTooManyPolicies, ErrTooFewNodes,
+		ErrInvalid, ErrBadChecksum, ErrTooLarge, ErrNoSuchGroup, ErrWrongClass, ErrPinnedElsewhere, ErrTooManyPolicies, ErrTooFewNodes,
 	}
 }

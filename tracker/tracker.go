@@ -55,6 +55,7 @@ var (
 	ErrNoSuchClass     = fault.New(fault.Invalid, "tracker.no-such-class", "no group carries this storage class")
 	ErrNoSuchGroup     = fault.New(fault.NotFound, "tracker.no-such-group", "no such storage group")
 	ErrWrongClass      = fault.New(fault.Invalid, "tracker.wrong-class", "a policy pins to a group that carries another storage class")
+	ErrPinnedElsewhere = fault.New(fault.Precondition, "tracker.pinned-elsewhere", "a policy pins the copy to another group than its source's data is in; write it anew")
 	ErrTooManyPolicies = fault.New(fault.TooLarge, "tracker.too-many-policies", "too many placement policies")
 	ErrTooFewNodes     = fault.New(fault.Precondition, "tracker.too-few-nodes", "too few nodes would take writes")
 	ErrNoSuchTracker   = fault.New(fault.NotFound, "tracker.no-such-tracker", "no such tracker")

@@ -91,6 +91,7 @@ var sentinels = map[*fault.Error]rule{
 	tracker.ErrNoSuchClass:     {code: InvalidStorageClass},
 	tracker.ErrWrongClass:      {code: InvalidStorageClass},
 	tracker.ErrNoSuchGroup:     {code: InternalError},
+	tracker.ErrPinnedElsewhere: {code: InternalError},
 	tracker.ErrTooManyPolicies: {code: InternalError},
 	tracker.ErrTooFewNodes:     {code: InternalError},
 	tracker.ErrNoSuchNode:      {code: InternalError},

@@ -110,6 +110,29 @@ func TestPolicies(t *testing.T) {
 	all("two", groups("pinned", 2))
 	all("one", groups("turns", 4))
 
+	// A copy shares the data of its source where that may stay, and is written
+	// anew where it may not.
+	key := put("turns") // in the group one
+	for bucket, want := range map[string]string{"turns": "one", "pinned": "two"} {
+		raw.Must(t, http.StatusOK, "PUT", harness.Path(bucket, "copy"), "", nil, "x-amz-copy-source", "/turns/"+key)
+		if got, _ := where(t, raw, bucket, "copy"); got != want {
+			t.Errorf("a copy in bucket %s is in group %s, want %s", bucket, got, want)
+		}
+		if a := raw.Must(t, http.StatusOK, "GET", harness.Path(bucket, "copy"), "", nil); !bytes.Equal(a.Body, body(key, 50_000)) {
+			t.Error("a copy has other bytes")
+		}
+	}
+
+	// Copied onto itself it moves.
+	raw.Must(t, http.StatusOK, "PUT", "/moved", "", nil)
+	moved := put("moved")
+	admin(t, g, true, "policy", "set", "pinned", "--bucket", "moved", "--group", "two")
+	raw.Must(t, http.StatusOK, "PUT", harness.Path("moved", moved), "", nil, "x-amz-copy-source", "/moved/"+moved, "x-amz-metadata-directive", "REPLACE")
+	if got, _ := where(t, raw, "moved", moved); got != "two" {
+		t.Errorf("an object copied onto itself in a pinned bucket is in group %s", got)
+	}
+	admin(t, g, true, "policy", "clear", "--bucket", "moved")
+
 	// A group of another class is refused when the policy is set, and one that
 	// takes nothing when an object comes.
 	admin(t, g, true, "group", "create", "cold", "--scheme", "rep-1", "--class", "GLACIER_IR")

@@ -78,6 +78,42 @@ func (s *Service) choose(st *state, r *tracker.PlaceRequest) (*placement.Choice,
 	return st.plan.Place(q)
 }
 
+// PutObject implements tracker.Objects. A copy by reference leaves its data
+// where it is, and is refused where a policy pins it to another group.
+func (s *Service) PutObject(ctx context.Context, r *tracker.PutObject) (*tracker.PutResult, error) {
+	if st := s.state.Load(); r.Source != nil && st != nil {
+		if err := s.pinnedElsewhere(ctx, st, r); err != nil {
+			return nil, err
+		}
+	}
+	return s.Catalog.PutObject(ctx, r)
+}
+
+// sharedExtents is how many extents of a copy's source are looked at: about as
+// many as the catalog lets one copy share.
+const sharedExtents = 1000
+
+func (s *Service) pinnedElsewhere(ctx context.Context, st *state, r *tracker.PutObject) error {
+	class := r.Class
+	if class == "" {
+		class = tracker.DefaultClass
+	}
+	p := st.policyFor(r.Bucket, class)
+	if p == nil || p.Kind != tracker.Pinned {
+		return nil
+	}
+	extents, err := s.Catalog.Extents(ctx, *r.Source, 0, sharedExtents)
+	if err != nil {
+		return err
+	}
+	for _, e := range extents {
+		if e.Blob.ID.Group() != p.GroupID {
+			return tracker.ErrPinnedElsewhere
+		}
+	}
+	return nil
+}
+
 // Policies implements tracker.Administration.
 func (s *Service) Policies(ctx context.Context) ([]tracker.Policy, error) {
 	if _, err := s.current(ctx); err != nil {

@@ -82,6 +82,11 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, err
 	}
+	if cut, err := recovering(cfg.FS, cfg.Dir); err != nil {
+		return nil, err
+	} else if cut {
+		return nil, fmt.Errorf("%w: a recovery of %s was cut short; run holdfast tracker recover %[2]s again", ErrRefused, cfg.Dir)
+	}
 	t := &Tracker{cfg: cfg, cluster: cfg.Access.Cluster(), stopped: make(chan error, 1), reads: newReads(cfg.Clock)}
 	t.peers = trackerremote.NewPeers(cfg.Access.dial(peer.Tracker, peer.Control))
 	t.nodes = storageremote.NewNodes(storageremote.Config{

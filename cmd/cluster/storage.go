@@ -276,6 +276,14 @@ func (s *Storage) damaged(d storage.Damage) {
 	}
 }
 
+// swap puts a node that was opened anew in the place of the one that failed.
+func (s *Storage) swap(old, fresh *node.Node) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.nodes[old.Node()] = fresh
+	return true
+}
+
 // nodes returns the nodes of this process in order of their ids.
 func (s *Storage) nodes() []*node.Node {
 	s.mu.Lock()
@@ -305,7 +313,7 @@ func (s *Storage) Run(ctx context.Context) error {
 	})
 	l.serve("control", func() error { return control.Serve(s.cfg.Listener.Protocol(peer.Control)) }, func() { control.Close(drainTime) })
 	for _, n := range s.nodes() {
-		l.start(fmt.Sprintf("node %d", n.Node()), n.Run)
+		l.start(fmt.Sprintf("node %d", n.Node()), func(ctx context.Context) error { return node.Keep(ctx, n, s.swap) })
 	}
 	l.start("heartbeat", s.beats)
 	l.start("damage", s.reportDamage)

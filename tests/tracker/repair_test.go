@@ -374,3 +374,49 @@ func cutAt(t *testing.T, n int, after bool) (cut bool) {
 	r.whole(true)
 	return cut
 }
+
+// TestReadOnlyNodeGetsNothing sets a node ro, loses a shard on it and another
+// node: repair makes all whole and puts nothing on it, and what it holds stays.
+func TestReadOnlyNodeGetsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rs-2+2", 6)
+	r.fill(40)
+	on := func() (out map[storage.ShardID]bool) {
+		out = map[storage.ShardID]bool{}
+		for at := range r.stored() {
+			if at.Node == 1 {
+				out[at.ID] = true
+			}
+		}
+		return out
+	}
+	before := on()
+	if _, err := r.svc.SetNodeRole(t.Context(), 1, tracker.RoleReadOnly, false); err != nil {
+		t.Fatal(err)
+	}
+	var lost storage.ShardID
+	for lost = range before {
+		break
+	}
+	r.must(r.node(1).Delete(t.Context(), []storage.ShardID{lost}))
+	r.must(r.svc.ReportDamage(t.Context(), []storage.Damage{{Shard: lost, Node: 1, Reason: "lost"}}))
+	r.fleet.mu.Lock()
+	delete(r.fleet.nodes, 2)
+	r.fleet.mu.Unlock()
+	r.setState(2, tracker.NodeGone)
+	r.step("census")
+	r.settle()
+	r.whole(true)
+	after := on()
+	delete(before, lost)
+	for id := range after {
+		if !before[id] {
+			t.Errorf("%s was put on the node", id)
+		}
+	}
+	for id := range before {
+		if !after[id] {
+			t.Errorf("%s has left the node", id)
+		}
+	}
+}

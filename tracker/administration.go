@@ -47,8 +47,9 @@ type Administration interface {
 	Repair(ctx context.Context) (*Repair, error)
 	// Fsck compares the catalog with what every node holds and has what is
 	// missing repaired. With adopt, nodes that face another incarnation of
-	// the catalog than they know may follow it afterwards, and those that
-	// stopped because they were told to disown too much go on.
+	// the catalog than they know may follow it afterwards, those that stopped
+	// because they were told to disown too much go on, and a catalog that is
+	// held answers again: strangers are gone for it from then on.
 	Fsck(ctx context.Context, adopt bool) (*Fsck, error)
 	// RemoveTracker takes a copy of the catalog out of the group while it
 	// serves. ErrNoSuchTracker; ErrConflict where it is the last one.
@@ -94,7 +95,22 @@ type Status struct {
 	Incarnation string
 	Queues      map[string]Queue // garbage, orphan, repair, reconcile
 	Frozen      bool             // nodes delete nothing until holdfast fsck --adopt
-	BlobsBelow  int64            // -1 while they are being counted
+	// Held says that the catalog answers no client (ErrHeld) until a person
+	// has decided by Fsck: it may be a new one in the place of one that was
+	// lost. Strangers are the nodes that say so.
+	Held       bool
+	Strangers  []Stranger
+	BlobsBelow int64 // -1 while they are being counted
+}
+
+// Stranger is a storage node of this cluster that the catalog does not know:
+// either that is new, or older than the node. It is not served.
+type Stranger struct {
+	Node        storage.NodeID
+	Addr        string // of its process
+	Incarnation string // of the catalog that it knows
+	Shards      int64
+	Bytes       int64
 }
 
 // Voter is one copy of the catalog: a directory of a server, or a tracker.
@@ -151,4 +167,5 @@ type Fsck struct {
 	UnknownBytes int64    // their stored bytes
 	Unreadable   []string // blobs with too few shards to be read, at most 1,000
 	Unreached    []string // nodes that did not answer: what they hold was not compared
+	Strangers    []Stranger
 }

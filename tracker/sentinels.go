@@ -9,8 +9,8 @@ func Sentinels() []*fault.Error {
 		ErrNoSuchBucket, ErrBucketExists, ErrBucketNotEmpty, ErrTooManyBuckets, ErrNoSuchKey,
 		ErrNoSuchVersion, ErrDeleteMarker, ErrPrecondition, ErrNoSuchUpload, ErrInvalidPart,
 		ErrInvalidPartList, ErrPartTooSmall, ErrObjectTooLarge, ErrObjectLocked, ErrQuota,
-		ErrCatalogFull, ErrFenced, ErrExpired, ErrUncertain, ErrUnavailable,
+		ErrCatalogFull, ErrFenced, ErrExpired, ErrUncertain, ErrUnavailable, ErrHeld,
 		ErrNotLeader, ErrNoPlacement, ErrNoSuchClass, ErrNoSuchNode, ErrNoSuchTracker, ErrForeign, ErrConflict,
-		ErrInvalid, ErrBadChecksum, ErrTooLarge, ErrNoSuchGroup, ErrWrongClass, ErrTooManyPolicies, ErrTooFewNodes,
+		ErrInvalid, ErrBadChecksum, ErrTooLarge, ErrNoSuchGroup, ErrWrongClass, ErrPinnedElsewhere, ErrTooManyPolicies, ErrTooFewNodes,
 	}
 }

@@ -155,7 +155,9 @@ type PutObject struct {
 	Inline []byte
 	Blobs  []NewBlob
 	// Source shares the data of an existing version (copy by reference):
-	// Meta.Size, parts and CRC64 come from it. ErrNoSuchKey if it is gone.
+	// Meta.Size, parts and CRC64 come from it. ErrNoSuchKey if it is gone,
+	// ErrTooLarge if it is in too many blobs, ErrPinnedElsewhere if a policy
+	// wants it in another group.
 	Source *Ref
 }
 

@@ -45,6 +45,17 @@ func (s *nodeSet) put(n *node.Node) {
 	s.mu.nodes[n.Node()] = n
 }
 
+// swap puts fresh in the place of old, if that is still there.
+func (s *nodeSet) swap(old, fresh *node.Node) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.nodes[old.Node()] != old {
+		return false
+	}
+	s.mu.nodes[old.Node()] = fresh
+	return true
+}
+
 // remove takes a node out of the set and returns it, nil if it is not there.
 func (s *nodeSet) remove(id storage.NodeID) *node.Node {
 	s.mu.Lock()

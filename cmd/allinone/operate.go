@@ -21,7 +21,7 @@ var (
 	errUnknown   = fault.New(fault.NotFound, "allinone.unknown-directory", "directory is not one of this server's; see holdfast admin status")
 	errTooFew    = fault.New(fault.Precondition, "allinone.too-few", "the rest cannot hold what was lost; replace the directory, or add one first")
 	errNotEmpty  = fault.New(fault.Precondition, "allinone.not-empty", "directory is not empty; mount the new, empty disk there first")
-	errFailed    = fault.New(fault.Precondition, "allinone.failed", "restart the server if the disk is well again; else mount an empty one in its place and repeat")
+	errFailed    = fault.New(fault.Precondition, "allinone.failed", "if the disk is well again, the node is used again within minutes, or at once after a restart; else mount an empty one in its place and repeat")
 	errCopy      = fault.New(fault.Precondition, "allinone.copy", "it is not the directory that the server has open but a copy of it, which may lack what was written since; empty it and repeat, and it is refilled from the others")
 	errDirectory = fault.New(fault.Precondition, "allinone.directory", "directory cannot be used")
 	errNoQuorum  = fault.New(fault.Unavailable, "allinone.no-majority", "the catalog has no majority of its copies, so nothing can be changed: mount what is missing and restart; if the other copies are lost for good: holdfast admin catalog alone --lost-for-good")

@@ -158,7 +158,9 @@ func (s *Server) endQuarantines(ctx context.Context) error {
 	}
 }
 
-func (s *Server) runNode(n *node.Node) { s.start("node", n.Run) }
+func (s *Server) runNode(n *node.Node) {
+	s.start("node", func(ctx context.Context) error { return node.Keep(ctx, n, s.nodes.swap) })
+}
 
 // Close stops everything. Run must have returned.
 func (s *Server) Close() error {

@@ -47,7 +47,7 @@ func TestStatusSaysWhy(t *testing.T) {
 				}
 				return st.Map.Node(3).ReadOnly
 			})
-			if got := st.Map.Node(3).Load.Err; !strings.Contains(got, "until its process is restarted") || !strings.Contains(got, "input/output error") {
+			if got := st.Map.Node(3).Load.Err; !strings.Contains(got, "until its disk takes writes again") || !strings.Contains(got, "input/output error") {
 				t.Errorf("the failed node says %q", got)
 			}
 			if n := st.Map.Node(4); n.State != tracker.NodeDown || !strings.Contains(n.Load.Err, "holdfast admin disk replace '/d4'") {

@@ -230,7 +230,7 @@ func (s *Storage) formatOne(ctx context.Context, dir string, g tracker.Group) er
 	if err != nil {
 		return err
 	}
-	st, err := s.trackers.Status(ctx)
+	st, err := s.named(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,6 +240,20 @@ func (s *Storage) formatOne(ctx context.Context, dir string, g tracker.Group) er
 	}
 	s.cfg.Log.Info().Str("dir", dir).Uint32("node", uint32(n.ID)).Str("group", g.Name).Msg("directory is a new node")
 	return s.openNode(ctx, dir, n.ID, st.Incarnation)
+}
+
+// named waits until the catalog has its incarnation, which one that was just
+// begun is given at once: a node without would follow any.
+func (s *Storage) named(ctx context.Context) (*tracker.Status, error) {
+	for {
+		st, err := s.trackers.Status(ctx)
+		if err != nil || st.Incarnation != "" {
+			return st, err
+		}
+		if err := pause(ctx, s.cfg.Clock, time.Second/4); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (s *Storage) openNode(ctx context.Context, dir string, id storage.NodeID, incarnation string) error {
@@ -260,6 +274,14 @@ func (s *Storage) damaged(d storage.Damage) {
 	case s.damage <- d:
 	default:
 	}
+}
+
+// swap puts a node that was opened anew in the place of the one that failed.
+func (s *Storage) swap(old, fresh *node.Node) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.nodes[old.Node()] = fresh
+	return true
 }
 
 // nodes returns the nodes of this process in order of their ids.
@@ -291,7 +313,7 @@ func (s *Storage) Run(ctx context.Context) error {
 	})
 	l.serve("control", func() error { return control.Serve(s.cfg.Listener.Protocol(peer.Control)) }, func() { control.Close(drainTime) })
 	for _, n := range s.nodes() {
-		l.start(fmt.Sprintf("node %d", n.Node()), n.Run)
+		l.start(fmt.Sprintf("node %d", n.Node()), func(ctx context.Context) error { return node.Keep(ctx, n, s.swap) })
 	}
 	l.start("heartbeat", s.beats)
 	l.start("damage", s.reportDamage)

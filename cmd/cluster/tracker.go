@@ -82,10 +82,16 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, err
 	}
+	if cut, err := recovering(cfg.FS, cfg.Dir); err != nil {
+		return nil, err
+	} else if cut {
+		return nil, fmt.Errorf("%w: a recovery of %s was cut short; run holdfast tracker recover %[2]s again", ErrRefused, cfg.Dir)
+	}
 	t := &Tracker{cfg: cfg, cluster: cfg.Access.Cluster(), stopped: make(chan error, 1), reads: newReads(cfg.Clock)}
 	t.peers = trackerremote.NewPeers(cfg.Access.dial(peer.Tracker, peer.Control))
 	t.nodes = storageremote.NewNodes(storageremote.Config{
 		DialData: cfg.Access.dial(peer.Storage, peer.Data), DialControl: cfg.Access.dial(peer.Storage, peer.Control),
+		Incarnation: func() string { return t.svc.Incarnation() },
 	})
 	var err error
 	t.replica, err = consensus.OpenReplica(ctx, consensus.ReplicaConfig{
@@ -178,7 +184,7 @@ func (t *Tracker) inlineBudget() int64 {
 
 // Run serves until ctx ends, the port fails, or the copy of the catalog stops.
 func (t *Tracker) Run(ctx context.Context) error {
-	services := trackerremote.Services(trackerremote.ServerConfig{Tracker: t.svc, Leader: t.leader, Reads: t.reads.tell, Clock: t.cfg.Clock, Log: t.cfg.Log})
+	services := trackerremote.Services(trackerremote.ServerConfig{Tracker: t.svc, Leader: t.leader, Reads: t.reads.tell, Held: t.svc.Held, Clock: t.cfg.Clock, Log: t.cfg.Log})
 	services = append(services, trackerremote.PeerService(t.replica, t.cfg.Log), factsService(t.cfg.Log, t.facts))
 	control, err := rpc.NewServer(services...)
 	if err != nil {
@@ -234,7 +240,10 @@ func (t *Tracker) nameOnce(ctx context.Context) error {
 	if err != nil || s.Cluster != "" {
 		return err
 	}
-	return t.cat.SetIdentity(ctx, t.cluster, uuid.NewString())
+	if err := t.cat.SetIdentity(ctx, t.cluster, uuid.NewString()); err != nil {
+		return err
+	}
+	return t.svc.Reread(ctx)
 }
 
 // facts is what this process says of itself.
@@ -247,6 +256,10 @@ func (t *Tracker) facts(ctx context.Context) *Facts {
 		f.Ready, f.Why = false, st.Trouble
 	case st.Leader == "":
 		f.Ready, f.Why = false, "no tracker leads; are a majority of them running and reachable?"
+	case leads:
+		if err := t.svc.Held(ctx); errors.Is(err, tracker.ErrHeld) {
+			f.Ready, f.Why = false, err.Error()
+		}
 	}
 	return f
 }

@@ -42,7 +42,7 @@ func adminCommand() *cobra.Command {
 	}
 	c.flags(cmd.PersistentFlags())
 	cmd.AddCommand(statusCommand(c), diskCommand(c), catalogCommand(c), clockCommand(c),
-		repairCommand(c), groupCommand(c), nodeCommand(c), policyCommand(c), trackerAdminCommand(c), inspectCommand(c))
+		repairCommand(c), groupCommand(c), nodeCommand(c), policyCommand(c), trackerAdminCommand(c), inspectCommand(c), adminFsckCommand(c))
 	return cmd
 }
 

@@ -9,19 +9,28 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/gateway"
+	"holdfast/tracker"
 )
 
+// fsckCommand is holdfast fsck, with flags of its own for which server to call.
 func fsckCommand() *cobra.Command {
 	c := &adminClient{}
+	cmd := adminFsckCommand(c)
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// adminFsckCommand is the same under holdfast admin.
+func adminFsckCommand(c *adminClient) *cobra.Command {
 	var adopt, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "fsck",
 		Short: "Compare the catalog with what the disks hold",
-		Long: "Compares, on a running server, what the catalog says with what the nodes hold. After a\n" +
-			"catalog was restored from a copy the nodes delete nothing until --adopt: look at the\n" +
-			"report first, since what is unknown to the catalog may be deleted from then on. Missing shards\n" +
-			"include those of deleted objects that wait for the readers' grace. Credentials: see\n" +
-			"holdfast admin --help.",
+		Long: "Compares, on a running server or cluster, what the catalog says with what the nodes hold. After a\n" +
+			"catalog was restored from a copy or recovered without its majority the nodes delete nothing until\n" +
+			"--adopt: look at the report first, since what is unknown to the catalog may be deleted from then on.\n" +
+			"Nodes that do not answer are not compared; run it again once they do. Missing shards include those of\n" +
+			"deleted objects that wait for the readers' grace. Credentials: see holdfast admin --help.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path := "fsck"
@@ -38,10 +47,16 @@ func fsckCommand() *cobra.Command {
 			return writeFsck(cmd.OutOrStdout(), &rep)
 		},
 	}
-	c.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&adopt, "adopt", false, "let the nodes follow the catalog as it is now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// writeStrangers lists the nodes that the catalog does not know.
+func writeStrangers(w io.Writer, strangers []tracker.Stranger) {
+	for _, x := range strangers {
+		fmt.Fprintf(w, "  unknown to the catalog: node %d at %s, %d shards, %s, of incarnation %s\n", x.Node, x.Addr, x.Shards, human(x.Bytes), x.Incarnation)
+	}
 }
 
 func writeFsck(w io.Writer, f *gateway.Fsck) error {
@@ -50,8 +65,12 @@ func writeFsck(w io.Writer, f *gateway.Fsck) error {
 	for _, id := range f.Unreadable {
 		fmt.Fprintln(w, "  unreadable", id)
 	}
+	for _, n := range f.Unreached {
+		fmt.Fprintln(w, "  not compared:", n)
+	}
+	writeStrangers(w, f.Strangers)
 	if f.Frozen {
-		fmt.Fprintln(w, "The catalog is another incarnation than the nodes know: they delete nothing. If the report is as you expect, run: holdfast fsck --adopt")
+		fmt.Fprintln(w, "The catalog is another incarnation than the nodes know: they delete nothing. If the report is as you expect, run: holdfast admin fsck --adopt")
 	}
 	return nil
 }

@@ -146,11 +146,24 @@ type role interface {
 	Close() error
 }
 
+// trackerFlags are those of a tracker.
+type trackerFlags struct {
+	roleFlags
+	observeFlags
+	id                string
+	bootstrap, strict bool
+}
+
+func (o *trackerFlags) register(f *pflag.FlagSet) {
+	o.roleFlags.register(f, trackerPort)
+	o.observeFlags.register(f)
+	f.StringVar(&o.id, "id", "", "name of this tracker, for ever the same; by default made of its address")
+	f.BoolVar(&o.bootstrap, "bootstrap", false, "begin a new cluster, if all trackers are empty")
+	f.BoolVar(&o.strict, "strict", false, "reads ask the log and trust no clock: for machines that are paused or migrated while they run")
+}
+
 func trackerCommand() *cobra.Command {
-	var o roleFlags
-	var seen observeFlags
-	var id string
-	var bootstrap, strict bool
+	var o trackerFlags
 	cmd := &cobra.Command{
 		Use:   "tracker DIR",
 		Short: "Run a tracker of a cluster: scheduler and a copy of the catalog",
@@ -159,12 +172,15 @@ func trackerCommand() *cobra.Command {
 			"empty, and the others copy it. The flag may stay. An empty tracker joins a cluster that is there: name\n" +
 			"the others with --trackers." + secretHelp,
 		Example: "  holdfast tracker /var/lib/holdfast --trackers t1:9100,t2:9100,t3:9100 --bootstrap",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneDir(errNoTrackerDir),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := settings(cmd); err != nil {
 				return err
 			}
 			dirs, err := expandDirs(args)
+			if err == nil && len(dirs) != 1 {
+				err = errNoTrackerDir
+			}
 			if err != nil {
 				return err
 			}
@@ -172,29 +188,43 @@ func trackerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			addr, err := o.address()
+			addr, err := o.roleFlags.address()
 			if err == nil {
 				err = checkDescriptors(descriptors(), len(dirs), common.Log)
 			}
 			if err != nil {
 				return err
 			}
-			return runRole(cmd.Context(), common.Log, addr, &seen, func(ctx context.Context) (observed, error) {
+			return runRole(cmd.Context(), common.Log, addr, &o.observeFlags, func(ctx context.Context) (observed, error) {
 				l, err := peer.Listen(o.listen, common.Access.Credentials, peer.Control, peer.Raft)
 				if err != nil {
 					return nil, fmt.Errorf("%w; choose another with --listen", err)
 				}
-				return cluster.NewTracker(ctx, cluster.TrackerConfig{Common: common, ID: id, Dir: dirs[0], Advertise: addr,
-					Bootstrap: bootstrap, Strict: strict, Listener: l})
+				return cluster.NewTracker(ctx, cluster.TrackerConfig{Common: common, ID: o.id, Dir: dirs[0], Advertise: addr,
+					Bootstrap: o.bootstrap, Strict: o.strict, Listener: l})
 			})
 		},
 	}
-	o.register(cmd.Flags(), trackerPort)
-	seen.register(cmd.Flags())
-	cmd.Flags().StringVar(&id, "id", "", "name of this tracker, for ever the same; by default made of its address")
-	cmd.Flags().BoolVar(&bootstrap, "bootstrap", false, "begin a new cluster, if all trackers are empty")
-	cmd.Flags().BoolVar(&strict, "strict", false, "reads ask the log and trust no clock: for machines that are paused or migrated while they run")
+	o.register(cmd.Flags())
+	cmd.AddCommand(recoverCommand())
 	return cmd
+}
+
+var (
+	errNoTrackerDir = errors.New("name one directory for this tracker's copy of the catalog (it is made if it does not exist):\n\n" +
+		"  holdfast tracker /var/lib/holdfast --trackers t1:9100,t2:9100,t3:9100 --bootstrap\n\nholdfast tracker --help has the flags")
+	errNoStorageDirs = errors.New("name the directories to keep data in, one for each disk; each is a storage node (they are made if they do not exist):\n\n" +
+		"  holdfast storage '/disk{1...4}' --group default --scheme rs-4+2 --trackers t1:9100,t2:9100,t3:9100\n\nholdfast storage --help has the flags")
+)
+
+// oneDir takes one argument, and says what to do where it is not one.
+func oneDir(otherwise error) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return otherwise
+		}
+		return nil
+	}
 }
 
 func storageCommand() *cobra.Command {
@@ -208,7 +238,12 @@ func storageCommand() *cobra.Command {
 		Long: "Runs one storage node in each directory. An empty directory becomes a new node of the group. Where\n" +
 			"there is no such group yet, --scheme makes it. {1...8} in a name stands for a range." + secretHelp,
 		Example: "  holdfast storage /disk{1...4} --group bulk --scheme rs-4+2 --trackers t1:9100,t2:9100,t3:9100",
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errNoStorageDirs
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := settings(cmd); err != nil {
 				return err

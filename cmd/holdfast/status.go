@@ -61,7 +61,21 @@ func writeStatus(w io.Writer, st *tracker.Status, gone int) error {
 	}
 	fmt.Fprintf(t, "cluster\t%s\nincarnation\t%s\nblobs below target\t%s\n\n", st.Map.Cluster, st.Incarnation, below)
 	if st.Frozen {
-		fmt.Fprintln(t, "The nodes delete nothing: the catalog is another incarnation than they know. Run: holdfast fsck")
+		fmt.Fprintln(t, "The nodes delete nothing: the catalog is another incarnation than they know. Run: holdfast admin fsck")
+		fmt.Fprintln(t)
+	}
+	if st.Held {
+		fmt.Fprintln(t, "The catalog answers no client: storage nodes with data belong to another one, which it may have replaced.")
+		fmt.Fprintln(t, "Stop the trackers and bring back a directory that has the old one. If that is lost for good, and the data")
+		fmt.Fprintln(t, "of these nodes with it: holdfast admin fsck, then holdfast admin fsck --adopt")
+	} else if len(st.Strangers) > 0 {
+		fmt.Fprintln(t, "Storage nodes ask for this catalog that it does not know. Nothing of them is deleted. Are they another")
+		fmt.Fprintln(t, "cluster's? Else it is older than they are: holdfast admin fsck")
+	}
+	if len(st.Strangers) > 0 {
+		writeStrangers(t, st.Strangers)
+	}
+	if st.Held || len(st.Strangers) > 0 {
 		fmt.Fprintln(t)
 	}
 	if st.Leader == "" && len(st.Voters) > 0 {

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -13,15 +14,21 @@ import (
 // waits for the rest of a slow client's body. Its goroutines grow their stacks
 // once and are used again.
 type asides struct {
-	tasks chan *task // taken by a goroutine that is idle
+	slots chan struct{} // held by those that run
+	tasks chan *task    // taken by a goroutine that is idle
 	quit  chan struct{}
 	idle  atomic.Int32
 	wg    sync.WaitGroup
 	pool  sync.Pool // of *task
 }
 
-// maxAsides is how many goroutines wait for work.
-const maxAsides = 32
+const (
+	// maxAsides is how many goroutines wait for work.
+	maxAsides = 32
+	// maxRunning is how many functions run at once. More wait, on the small
+	// stacks that they have: the catalog may be slow while thousands come.
+	maxRunning = 512
+)
 
 // task is a function to run.
 type task struct {
@@ -30,10 +37,19 @@ type task struct {
 	panicked any
 }
 
-func newAsides() *asides { return &asides{tasks: make(chan *task), quit: make(chan struct{})} }
+func newAsides() *asides {
+	return &asides{slots: make(chan struct{}, maxRunning), tasks: make(chan *task), quit: make(chan struct{})}
+}
 
-// run returns once do has. A panic of do is the caller's.
-func (a *asides) run(do func()) {
+// run returns nil once do has returned, or ctx's error if it ended while do
+// waited to begin. A panic of do is the caller's.
+func (a *asides) run(ctx context.Context, do func()) error {
+	select {
+	case a.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-a.slots }()
 	t, _ := a.pool.Get().(*task)
 	if t == nil {
 		t = &task{done: make(chan struct{}, 1)}
@@ -51,6 +67,7 @@ func (a *asides) run(do func()) {
 	if p != nil {
 		panic(p)
 	}
+	return nil
 }
 
 // work runs t, and what comes after it while few goroutines are idle.
@@ -87,11 +104,15 @@ func (a *asides) close() {
 }
 
 // aside runs what calls deep: away from the connection's goroutine if that
-// has yet to wait for a body.
-func (c *call) aside(do func()) {
+// has yet to wait for a body. It returns do's error, or the request's if that
+// ended before do could begin.
+func (c *call) aside(do func() error) error {
 	if c.body.ReadCloser == nil || c.body.ended {
-		do()
-		return
+		return do()
 	}
-	c.s.asides.run(do)
+	var err error
+	if e := c.s.asides.run(c.r.Context(), func() { err = do() }); e != nil {
+		return e
+	}
+	return err
 }

@@ -71,8 +71,10 @@ func (c *call) hoisted(name string) string {
 // x-amz-expected-bucket-owner.
 func (c *call) bucketInfo() (*tracker.Bucket, error) {
 	var b *tracker.Bucket
-	var err error
-	c.aside(func() { b, err = c.s.deps.Catalog.Bucket(c.r.Context(), c.bucket) })
+	err := c.aside(func() (err error) {
+		b, err = c.s.deps.Catalog.Bucket(c.r.Context(), c.bucket)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -208,8 +208,9 @@ func (c *call) copyBytes(r *tracker.PutObject, src *copied, ask checksum.Algorit
 	m := &src.obj.Meta
 	if sum, ok := shareable(r, m, ask); ok {
 		res, err := c.copyByReference(r, src, sum)
-		// Data in more blobs than one command may touch is copied for real.
-		if !errors.Is(err, tracker.ErrTooLarge) {
+		// Data in more blobs than one command may touch is copied for real, and
+		// so is what a policy pins to another group.
+		if !errors.Is(err, tracker.ErrTooLarge) && !errors.Is(err, tracker.ErrPinnedElsewhere) {
 			return res, err
 		}
 	}

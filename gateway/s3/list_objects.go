@@ -9,24 +9,28 @@ import (
 	"holdfast/tracker"
 )
 
-// listing is what both versions of ListObjects share.
+// listing is what the listings of objects and of versions share.
 type listing struct {
 	tracker.ListObjects
 	max int  // as asked, at most 1,000
 	url bool // encoding-type=url
 }
 
-// readListing reads prefix, delimiter, encoding-type and max-keys.
-func (c *call) readListing(bucket tracker.BucketID) (l listing, err error) {
+// readListing finds the bucket and reads prefix, delimiter, encoding-type and
+// max-keys.
+func (c *call) readListing() (b *tracker.Bucket, l listing, err error) {
+	if b, err = c.bucketInfo(); err != nil {
+		return nil, l, err
+	}
 	if l.url, err = c.urlEncoding(); err != nil {
-		return l, err
+		return nil, l, err
 	}
 	if l.max, err = maxItems(c.query.Get("max-keys"), "max-keys"); err != nil {
-		return l, err
+		return nil, l, err
 	}
-	l.Bucket, l.Max = bucket, l.max
+	l.Bucket, l.Max = b.ID, l.max
 	l.Prefix, l.Delimiter = c.query.Get("prefix"), c.query.Get("delimiter")
-	return l, nil
+	return b, l, nil
 }
 
 // page reads a page. One of no keys is empty and never truncated.
@@ -39,11 +43,7 @@ func (l *listing) page(c *call) (*tracker.ObjectPage, error) {
 
 // listObjectsV2 serves ListObjectsV2.
 func listObjectsV2(c *call) error {
-	bucket, err := c.bucketInfo()
-	if err != nil {
-		return err
-	}
-	l, err := c.readListing(bucket.ID)
+	bucket, l, err := c.readListing()
 	if err != nil {
 		return err
 	}
@@ -70,9 +70,7 @@ func listObjectsV2(c *call) error {
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
-	b := append(*buf, xmlHeader+`<ListBucketResult xmlns="`+namespace+`">`...)
-	b = appendText(b, "Name", bucket.Name)
-	b = l.appendKey(b, "Prefix", l.Prefix)
+	b := l.appendHead(*buf, "ListBucketResult", bucket.Name)
 	if token != "" {
 		b = appendText(b, "ContinuationToken", token)
 	}
@@ -90,11 +88,7 @@ func listObjectsV2(c *call) error {
 
 // listObjects serves ListObjects, version 1.
 func listObjects(c *call) error {
-	bucket, err := c.bucketInfo()
-	if err != nil {
-		return err
-	}
-	l, err := c.readListing(bucket.ID)
+	bucket, l, err := c.readListing()
 	if err != nil {
 		return err
 	}
@@ -106,9 +100,7 @@ func listObjects(c *call) error {
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
-	b := append(*buf, xmlHeader+`<ListBucketResult xmlns="`+namespace+`">`...)
-	b = appendText(b, "Name", bucket.Name)
-	b = l.appendKey(b, "Prefix", l.Prefix)
+	b := l.appendHead(*buf, "ListBucketResult", bucket.Name)
 	b = l.appendKey(b, "Marker", marker)
 	if page.Truncated && l.Delimiter != "" {
 		b = l.appendKey(b, "NextMarker", page.Next)
@@ -116,6 +108,34 @@ func listObjects(c *call) error {
 	b = l.appendRest(b, page, bucket.Owner)
 	*buf = b
 	return c.writeDocument(http.StatusOK, b)
+}
+
+// appendHead begins a document with what every listing begins with.
+func (l *listing) appendHead(b []byte, root, bucket string) []byte {
+	b = append(b, xmlHeader+`<`...)
+	b = append(append(b, root...), ` xmlns="`+namespace+`">`...)
+	b = appendText(b, "Name", bucket)
+	return l.appendKey(b, "Prefix", l.Prefix)
+}
+
+// appendAsked appends, behind the markers, what was asked for, and whether
+// there is more than the page.
+func (l *listing) appendAsked(b []byte, truncated bool) []byte {
+	b = appendInt(b, "MaxKeys", int64(l.max))
+	if l.Delimiter != "" {
+		b = l.appendKey(b, "Delimiter", l.Delimiter)
+	}
+	if l.url {
+		b = append(b, "<EncodingType>url</EncodingType>"...)
+	}
+	return appendBool(b, "IsTruncated", truncated)
+}
+
+// appendPrefix appends a common prefix.
+func (l *listing) appendPrefix(b []byte, prefix string) []byte {
+	b = append(b, "<CommonPrefixes>"...)
+	b = l.appendKey(b, "Prefix", prefix)
+	return append(b, "</CommonPrefixes>"...)
 }
 
 // appendKey appends an element that holds a key, in the encoding asked for.
@@ -129,14 +149,7 @@ func (l *listing) appendKey(b []byte, name, key string) []byte {
 // appendRest appends what follows the markers: the page itself. owner is ""
 // where none is to be shown.
 func (l *listing) appendRest(b []byte, page *tracker.ObjectPage, owner string) []byte {
-	b = appendInt(b, "MaxKeys", int64(l.max))
-	if l.Delimiter != "" {
-		b = l.appendKey(b, "Delimiter", l.Delimiter)
-	}
-	if l.url {
-		b = append(b, "<EncodingType>url</EncodingType>"...)
-	}
-	b = appendBool(b, "IsTruncated", page.Truncated)
+	b = l.appendAsked(b, page.Truncated)
 	var shown []byte
 	if owner != "" {
 		shown = appendOwner(nil, "Owner", owner)
@@ -149,9 +162,7 @@ func (l *listing) appendRest(b []byte, page *tracker.ObjectPage, owner string) [
 	}
 	for i := range page.Entries {
 		if e := &page.Entries[i]; e.Prefix {
-			b = append(b, "<CommonPrefixes>"...)
-			b = l.appendKey(b, "Prefix", e.Key)
-			b = append(b, "</CommonPrefixes>"...)
+			b = l.appendPrefix(b, e.Key)
 		}
 	}
 	return append(b, "</ListBucketResult>"...)

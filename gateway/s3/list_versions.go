@@ -9,11 +9,7 @@ import (
 
 // listObjectVersions serves ListObjectVersions.
 func listObjectVersions(c *call) error {
-	bucket, err := c.bucketInfo()
-	if err != nil {
-		return err
-	}
-	l, err := c.readListing(bucket.ID)
+	bucket, l, err := c.readListing()
 	if err != nil {
 		return err
 	}
@@ -34,9 +30,7 @@ func listObjectVersions(c *call) error {
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
-	b := append(*buf, xmlHeader+`<ListVersionsResult xmlns="`+namespace+`">`...)
-	b = appendText(b, "Name", bucket.Name)
-	b = l.appendKey(b, "Prefix", l.Prefix)
+	b := l.appendHead(*buf, "ListVersionsResult", bucket.Name)
 	b = l.appendKey(b, "KeyMarker", keyMarker)
 	b = appendText(b, "VersionIdMarker", versionMarker)
 	if page.Truncated {
@@ -45,14 +39,7 @@ func listObjectVersions(c *call) error {
 			b = appendText(b, "NextVersionIdMarker", page.NextVersion)
 		}
 	}
-	b = appendInt(b, "MaxKeys", int64(l.max))
-	if l.Delimiter != "" {
-		b = l.appendKey(b, "Delimiter", l.Delimiter)
-	}
-	if l.url {
-		b = append(b, "<EncodingType>url</EncodingType>"...)
-	}
-	b = appendBool(b, "IsTruncated", page.Truncated)
+	b = l.appendAsked(b, page.Truncated)
 	*buf = l.appendVersions(b, page, appendOwner(nil, "Owner", bucket.Owner))
 	return c.writeDocument(http.StatusOK, *buf)
 }
@@ -87,9 +74,7 @@ func (l *listing) appendVersions(b []byte, page *tracker.VersionPage, owner []by
 	}
 	for i := range page.Entries {
 		if e := &page.Entries[i]; e.Prefix {
-			b = append(b, "<CommonPrefixes>"...)
-			b = l.appendKey(b, "Prefix", e.Key)
-			b = append(b, "</CommonPrefixes>"...)
+			b = l.appendPrefix(b, e.Key)
 		}
 	}
 	return append(b, "</ListVersionsResult>"...)

@@ -61,9 +61,9 @@ func (c *call) precheck(r *tracker.PutObject) error {
 		return nil
 	}
 	var obj *tracker.Object
-	var err error
-	c.aside(func() {
+	err := c.aside(func() (err error) {
 		obj, err = c.s.deps.Catalog.GetObject(c.r.Context(), &tracker.GetObject{Bucket: r.Bucket, Key: r.Key})
+		return err
 	})
 	named := func(tags []string) bool { return slices.Contains(tags, "*") || slices.Contains(tags, obj.ETag) }
 	switch {

@@ -55,7 +55,10 @@ func (c *call) openPart() (*tracker.Upload, int, error) {
 		return nil, 0, err
 	}
 	var up *tracker.Upload
-	c.aside(func() { up, err = c.s.deps.Catalog.GetUpload(c.r.Context(), ref) })
+	err = c.aside(func() (err error) {
+		up, err = c.s.deps.Catalog.GetUpload(c.r.Context(), ref)
+		return err
+	})
 	return up, number, err
 }
 

@@ -47,12 +47,14 @@ type Guard struct {
 	once    sync.Once
 	calls   sync.WaitGroup // in the engine, also those that nobody waits for
 	work    background
+	held    atomic.Bool
+	gone    chan struct{} // closed once the engine has let go of the directory
 }
 
 // Open opens the database in dir with o. It wraps o's FS and compaction scheduler,
 // and sets its Logger and EventListener. The guard and the database are nil on an error.
 func Open(dir string, o *pebble.Options, c Config) (*Guard, *pebble.DB, error) {
-	g := &Guard{cfg: c, failed: make(chan struct{})}
+	g := &Guard{cfg: c, failed: make(chan struct{}), gone: make(chan struct{})}
 	o.FS = shield{vfs.KeepLog(vfs.Ordered(o.FS), func(err error) { _ = g.Fail(err) }), g}
 	if below := o.Experimental.CompactionScheduler; below != nil {
 		o.Experimental.CompactionScheduler = scheduler{below, g}
@@ -99,6 +101,14 @@ func (g *Guard) Err() error {
 	}
 	return nil
 }
+
+// Held reports whether the engine will never let go of the directory: one of
+// its workers is held for good (see shield).
+func (g *Guard) Held() bool { return g.held.Load() }
+
+// Gone is closed once the database was closed and holds its directory no more.
+// After a failure that may be a while after Close, or never.
+func (g *Guard) Gone() <-chan struct{} { return g.gone }
 
 // Failed is closed once the database has ended by an error.
 func (g *Guard) Failed() <-chan struct{} { return g.failed }
@@ -187,9 +197,19 @@ func (g *Guard) Flush() error {
 // for it, and the directory's lock may stay.
 func (g *Guard) Close() error {
 	if g.Err() == nil {
-		return g.Do(g.db.Close)
+		err := g.Do(g.db.Close)
+		if g.Err() == nil {
+			close(g.gone)
+			return err
+		}
+		go func() {
+			defer close(g.gone)
+			g.calls.Wait()
+		}()
+		return err
 	}
 	go func() {
+		defer close(g.gone)
 		g.calls.Wait()
 		g.discard(g.db)
 	}()

@@ -66,6 +66,7 @@ func TestDoAfterFailure(t *testing.T) {
 		if err := g.Close(); err != nil {
 			t.Fatal(err)
 		}
+		within(t, func() { <-g.Gone() })
 	}
 }
 
@@ -202,6 +203,14 @@ func TestHeldReads(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if !g.Held() {
+		t.Error("a database whose worker is held does not say so")
+	}
+	select {
+	case <-g.Gone():
+		t.Error("a database whose worker is held let go of its directory")
+	default:
+	}
 }
 
 // TestNoCompactions compacts nothing more once a compaction has failed as it

@@ -36,6 +36,7 @@ func (s shield) hold(err error, state bool) error {
 	if called := throughDo(); called && !beside || !called && !state {
 		return err
 	}
+	s.g.held.Store(true)
 	_ = s.g.Fail(err)
 	select {}
 }

@@ -116,7 +116,7 @@ func Open(o Options) (*Index, error) {
 	var err error
 	x.engine, x.db, err = engine.Open(o.Dir, po, engine.Config{Name: "index " + o.Dir, Logger: o.Logger,
 		OnFailure: func(err error) {
-			o.Logger.Error().Err(err).Msg("index has failed; the node takes no writes until it is restarted")
+			o.Logger.Error().Err(err).Msg("index has failed; the node takes no writes until it is opened anew")
 		},
 		Transient: scarce})
 	if err != nil {
@@ -152,6 +152,14 @@ func (x *Index) Close() error {
 // Err returns the error that ended the index, nil while it is well. Reads go
 // on after it.
 func (x *Index) Err() error { return x.engine.Err() }
+
+// Held reports whether the index has failed such that its directory cannot be
+// opened again by this process.
+func (x *Index) Held() bool { return x.engine.Held() }
+
+// Gone is closed once the index was closed and its directory can be opened
+// again; after a failure that may be a while after Close, or never.
+func (x *Index) Gone() <-chan struct{} { return x.engine.Gone() }
 
 // use runs calls of the engine while the index is not closed. Uses do not nest.
 func (x *Index) use(call func() error) error {

@@ -102,7 +102,9 @@ func (c *committer) submit(r *record) {
 	group := c.take()
 	c.mu.Unlock()
 
+	id := c.n.calls.begin()
 	c.run(group)
+	c.n.calls.end(id)
 
 	c.mu.Lock()
 	if len(c.mu.queue) > 0 {
@@ -256,8 +258,8 @@ func noSpace(err error) bool {
 // ioError turns an error of a write into what the caller is told. A full disk
 // is storage.ErrNoSpace and may recover, and so may a process that has as many
 // files open as it may, which is storage.ErrOffline; any other error makes the
-// node read-only until it is opened again, since nobody knows what a disk
-// holds that failed a write or a sync.
+// node read-only until it is opened anew (see Keep), since nobody knows what a
+// disk holds that failed a write or a sync.
 func (n *Node) ioError(op string, err error) error {
 	if vfs.NoDescriptors(err) && n.writable() == nil {
 		return fmt.Errorf("node %d: %s: %w: %w", n.cfg.Node, op, storage.ErrOffline, err)
@@ -273,24 +275,7 @@ func (n *Node) ioError(op string, err error) error {
 	}
 	n.mu.Unlock()
 	if first {
-		n.log.Error().Err(err).Str("op", op).Msg("disk failed a write; node is read-only until it is restarted")
+		n.log.Error().Err(err).Str("op", op).Msg("disk failed a write; node is read-only until the disk takes writes again")
 	}
 	return n.writable()
-}
-
-// writable returns nil, or why the node takes no writes.
-func (n *Node) writable() error {
-	if n.closed.Load() {
-		return fmt.Errorf("node %d is closed: %w", n.cfg.Node, storage.ErrOffline)
-	}
-	n.mu.Lock()
-	err := n.mu.failed
-	n.mu.Unlock()
-	if err == nil {
-		err = n.index.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("node %d is read-only until its process is restarted: %w: %w", n.cfg.Node, storage.ErrOffline, err)
-	}
-	return nil
 }

@@ -18,7 +18,9 @@
 // Open starts none of its own (Pebble, under the index, has some). Writes are
 // grouped by the writers themselves: the first to seal leads, writes and
 // syncs for all that have queued meanwhile, and hands over. Run owns two
-// loops: space (freeing, rewriting) and scrub.
+// loops: space (freeing, rewriting) and scrub. Keep runs it, and opens the
+// directory anew after a failure of its disk. Status asks the disk in one, for
+// which Close waits.
 package node
 
 import (
@@ -55,6 +57,8 @@ type Limits struct {
 	ScrubEvery   time.Duration // from the start of one pass to the next; 7 days, -1 never
 	RewriteRate  int64         // bytes a second; 64 MiB, -1 without bound
 	SpaceEvery   time.Duration // between looks for space to free; 1 minute
+	HangAfter    time.Duration // for which a call on the disk may last until Status tells of it; 10 s
+	ReopenEvery  time.Duration // how long a node whose disk failed rests before it is tried again, at first; 1 minute
 }
 
 // DefaultLimits returns the limits of production.
@@ -63,7 +67,7 @@ func DefaultLimits() Limits {
 		VolumeSize: 1 << 30, BufferBytes: 64 << 20, OpenFiles: 256, IndexCache: 16 << 20,
 		DisownShards: 10_000, DisownBytes: 64 << 20, Quarantine: 24 * time.Hour,
 		ScrubRate: 32 << 20, ScrubEvery: 7 * 24 * time.Hour,
-		RewriteRate: 64 << 20, SpaceEvery: time.Minute,
+		RewriteRate: 64 << 20, SpaceEvery: time.Minute, HangAfter: 10 * time.Second, ReopenEvery: time.Minute,
 	}
 }
 
@@ -84,6 +88,8 @@ func (l Limits) withDefaults() Limits {
 	or((*int64)(&l.Quarantine), int64(d.Quarantine))
 	or((*int64)(&l.ScrubEvery), int64(d.ScrubEvery))
 	or((*int64)(&l.SpaceEvery), int64(d.SpaceEvery))
+	or((*int64)(&l.HangAfter), int64(d.HangAfter))
+	or((*int64)(&l.ReopenEvery), int64(d.ReopenEvery))
 	if l.OpenFiles == 0 {
 		l.OpenFiles = d.OpenFiles
 	}
@@ -148,6 +154,7 @@ type Node struct {
 	pins    pins
 	writing writing
 	space   space
+	calls   calls
 	guard   disownGuard
 	memory  *semaphore.Weighted
 	buffers buffers
@@ -164,7 +171,7 @@ type Node struct {
 		sync.Mutex
 		identity Identity
 		frozen   bool  // the catalog has another incarnation
-		failed   error // an I/O error: no more writes until restart
+		failed   error // an I/O error: no more writes until the directory is opened anew
 	}
 }
 
@@ -238,6 +245,7 @@ func (n *Node) Close() error {
 	if n.lock != nil {
 		errs = append(errs, n.lock.Close())
 	}
+	n.calls.wg.Wait()
 	return errors.Join(errs...)
 }
 

@@ -181,7 +181,8 @@ func (n *Node) List(ctx context.Context, r storage.IDRange, after storage.ShardI
 	return out, err
 }
 
-// Status implements storage.Shards.
+// Status implements storage.Shards. A disk that hangs does not hold it up for
+// long.
 func (n *Node) Status(ctx context.Context) (storage.Status, error) {
 	if err := n.enter(ctx); err != nil {
 		return storage.Status{}, err
@@ -195,8 +196,11 @@ func (n *Node) Status(ctx context.Context) (storage.Status, error) {
 		ScrubbedAt: n.scrub.finished(),
 	}
 	err := n.writable()
-	if uerr := n.space.refresh(n); err == nil {
+	if uerr := n.look(); err == nil {
 		err = uerr
+	}
+	if err == nil {
+		err = n.calls.hanging(n.limits.HangAfter)
 	}
 	s.Total, s.Free = n.space.total.Load(), n.space.free.Load()
 	if err == nil && s.Free == 0 && !n.space.unknown.Load() {
@@ -207,7 +211,7 @@ func (n *Node) Status(ctx context.Context) (storage.Status, error) {
 	}
 	if err != nil {
 		s.Err = err.Error()
-		s.ReadOnly = !errors.Is(err, storage.ErrMassDisown)
+		s.ReadOnly = !errors.Is(err, storage.ErrMassDisown) && !errors.Is(err, errHangs)
 	}
 	s.Incarnation, s.Frozen = n.incarnation()
 	s.Frozen = s.Frozen || n.guard.stopped() != nil

@@ -56,7 +56,7 @@ func (s *space) refresh(n *Node) error {
 
 // present holds that the directory is still the node's. Where it was emptied,
 // moved or unmounted, the open files go on taking writes that no restart would
-// find: the node is then read-only until it is opened again.
+// find: the node is then read-only until it is opened anew.
 func (n *Node) present() error {
 	id, err := ReadIdentity(n.fs, n.dir)
 	if err == nil {

@@ -28,6 +28,7 @@ type fileSink struct {
 const flushEvery = 8 << 20
 
 func (n *Node) newFile(size int64) (*fileSink, error) {
+	defer n.calls.end(n.calls.begin())
 	path := n.path("blobs", "tmp", fmt.Sprintf("%016x", rand.Uint64()))
 	f, err := n.fs.OpenFile(path, vfs.CreateNew)
 	if err != nil {
@@ -41,6 +42,7 @@ func (n *Node) newFile(size int64) (*fileSink, error) {
 // write appends frames. Space is preallocated in steps of 1, 8 and 64 MiB as
 // bytes arrive: what a client claims takes none.
 func (s *fileSink) write(n *Node, p []byte) error {
+	defer n.calls.end(n.calls.begin())
 	for end := s.off + int64(len(p)); s.ready < end; {
 		step := int64(1 << 20)
 		if s.ready >= 64<<20 {
@@ -73,6 +75,7 @@ func (s *fileSink) write(n *Node, p []byte) error {
 // then the record in the volume, by which a scan finds it.
 func (s *fileSink) seal(w *writer) error {
 	n, e := w.n, &w.r.put.Entry
+	defer n.calls.end(n.calls.begin())
 	if err := n.writable(); err != nil {
 		return err
 	}

@@ -19,6 +19,10 @@ type Config struct {
 	// DialData and DialControl open authenticated connections to a storage
 	// process, for shards and for calls.
 	DialData, DialControl func(ctx context.Context, addr string) (net.Conn, error)
+	// Incarnation is that of the catalog for which shards are deleted and
+	// disowned, "" while it is not known: a node that knows another refuses
+	// (SAFETY A3). Nil for who drops nothing.
+	Incarnation func() string
 }
 
 // Nodes finds nodes by the addresses it was last told. It implements
@@ -159,13 +163,20 @@ func (s *shards) Stat(ctx context.Context, id storage.ShardID) (storage.ShardInf
 
 // Delete implements storage.Shards.
 func (s *shards) Delete(ctx context.Context, ids []storage.ShardID) error {
-	_, err := ask[idsRequest, none](ctx, s, "Delete", lengthy, &idsRequest{call: call{s.id}, IDs: ids})
+	_, err := ask[idsRequest, none](ctx, s, "Delete", lengthy, &idsRequest{call: call{s.id}, IDs: ids, Incarnation: s.n.incarnation()})
 	return err
+}
+
+func (n *Nodes) incarnation() string {
+	if n.cfg.Incarnation == nil {
+		return ""
+	}
+	return n.cfg.Incarnation()
 }
 
 // Disown implements storage.Shards.
 func (s *shards) Disown(ctx context.Context, ids []storage.ShardID, now time.Time) error {
-	_, err := ask[idsRequest, none](ctx, s, "Disown", lengthy, &idsRequest{call{s.id}, ids, now.UnixMilli()})
+	_, err := ask[idsRequest, none](ctx, s, "Disown", lengthy, &idsRequest{call{s.id}, ids, now.UnixMilli(), s.n.incarnation()})
 	return err
 }
 

@@ -78,6 +78,9 @@ type (
 		call
 		IDs []storage.ShardID
 		Now int64 // ms
+		// Incarnation is the catalog's for which shards are dropped; "" from
+		// who drops none.
+		Incarnation string
 	}
 	rangeRequest struct {
 		call

@@ -99,6 +99,18 @@ func follow(api storage.Shards, t *storage.Ticket) {
 	}
 }
 
+// incarnations is a node that remembers whose shards it keeps.
+type incarnations interface{ CheckIncarnation(of string) error }
+
+// mayDrop refuses to drop shards for another catalog than the node knows. The
+// caller says in the call which it is, since the node may not have heard yet.
+func mayDrop(api storage.Shards, of string) error {
+	if n, ok := api.(incarnations); ok {
+		return n.CheckIncarnation(of)
+	}
+	return nil
+}
+
 // put takes a shard: frames, then the seal in the trailer.
 func (s *Server) put(w http.ResponseWriter, r *http.Request, api storage.Shards, id storage.ShardID) error {
 	t, err := s.ticket(r.Header.Get(ticketHeader))
@@ -269,8 +281,16 @@ func (s *Server) Service() *rpc.Service {
 		return &i, err
 	})
 	for method, f := range map[string]func(context.Context, storage.Shards, *idsRequest) error{
-		"Delete": func(ctx context.Context, n storage.Shards, r *idsRequest) error { return n.Delete(ctx, r.IDs) },
+		"Delete": func(ctx context.Context, n storage.Shards, r *idsRequest) error {
+			if err := mayDrop(n, r.Incarnation); err != nil {
+				return err
+			}
+			return n.Delete(ctx, r.IDs)
+		},
 		"Disown": func(ctx context.Context, n storage.Shards, r *idsRequest) error {
+			if err := mayDrop(n, r.Incarnation); err != nil {
+				return err
+			}
 			return n.Disown(ctx, r.IDs, time.UnixMilli(r.Now))
 		},
 		"Revive": func(ctx context.Context, n storage.Shards, r *idsRequest) error { return n.Revive(ctx, r.IDs) },

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -73,4 +75,35 @@ func TestSickDisk(t *testing.T) {
 	l.end()
 	convergedBy(t, r.Status, len(r.Trackers))
 	rolesCensus(t, r, "load")
+}
+
+// TestRepairPassesOverAHangingDisk: a node hangs and tells of itself all the
+// same. What could not be written to it is made elsewhere while it hangs.
+func TestRepairPassesOverAHangingDisk(t *testing.T) {
+	sick := &harness.SickDisk{}
+	r := harness.StartRoles(t, harness.RolesOptions{
+		Groups: []harness.GroupSpec{{Name: "default", Scheme: "rs-2+2", Nodes: 5}},
+		Common: func(name string, c *cluster.Common) {
+			if name == "default1" {
+				c.FS = sick.FS()
+			}
+		},
+		Tracker: func(_ string, c *cluster.TrackerConfig) { c.Tune.HoleDelay = time.Second },
+	})
+	t.Cleanup(sick.Heal)
+	raw := r.Gateways[0].Raw()
+	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)
+	sick.Hang(true)
+	for i := range 40 {
+		key := fmt.Sprint(i)
+		raw.Must(t, http.StatusOK, "PUT", harness.Path("bucket", key), "", body(key, 100_000+i*50_000))
+	}
+	// The holes are known: the tracker was told with the commits.
+	harness.Until(t, 2*time.Minute, "what the disk did not take is made elsewhere", func() bool {
+		st, err := r.Status()
+		return err == nil && st.BlobsBelow == 0 && st.Queues["repair"].Length == 0
+	})
+	sick.Heal()
+	convergedBy(t, r.Status, len(r.Trackers))
+	rolesCensus(t, r, "bucket")
 }

@@ -187,6 +187,7 @@ func (c *client) do(ok []int, method, path, query string, body []byte, headers .
 			last = fmt.Sprintf("%d %.200s", a.Status, a.Body)
 		}
 		c.gw++
+		<-time.After(10 * time.Millisecond) // a client backs off
 	}
 	c.l.fail("%s %s?%s failed for good: %s", method, path, query, last)
 	return nil

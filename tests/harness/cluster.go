@@ -36,7 +36,11 @@ type ClusterOptions struct {
 	// Isolated gives every process a network of its own, so that Cut and Heal
 	// work. It needs root and is skipped without.
 	Isolated bool
-	Args     map[string][]string // further flags by role
+	// Disks gives processes, by name, a file system of their own of so many
+	// bytes, in memory, which Resize makes smaller and larger. It needs root
+	// and is skipped without.
+	Disks map[string]int64
+	Args  map[string][]string // further flags by role
 }
 
 // Cluster is the processes of a cluster on this machine.
@@ -64,6 +68,8 @@ type Process struct {
 	log  logBuffer
 	done chan struct{}
 	ns   string
+
+	mounted bool
 }
 
 // StartCluster starts a cluster and waits until each gateway is ready and all
@@ -108,6 +114,9 @@ func StartCluster(t testing.TB, o ClusterOptions) *Cluster {
 		c.Gateways = append(c.Gateways, p)
 	}
 	for _, p := range c.All() {
+		if size := o.Disks[p.Name]; size > 0 {
+			p.mount(size)
+		}
 		p.args = append(p.args, o.Args[p.Role]...)
 		p.Launch()
 	}
@@ -306,6 +315,39 @@ func (p *Process) between(do string, o *Process) {
 // and all, over every start. The cluster must be Isolated.
 func (p *Process) Sent() uint64 { return p.c.net.sent(p.ns) }
 
+// mount gives the process a disk of its own, until the test ends.
+func (p *Process) mount(size int64) {
+	t := p.c.t
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("disks of the test's own need root")
+	}
+	err := os.MkdirAll(p.Dir, 0o755)
+	if err == nil {
+		err = syscall.Mount("tmpfs", p.Dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", size))
+	}
+	if err != nil {
+		t.Skipf("no disks of the test's own here: %v", err)
+	}
+	p.mounted = true
+}
+
+// Resize makes the disk of a process larger, or smaller: so that just so many
+// bytes are free where that is what left says, else of so many in all.
+func (p *Process) Resize(size int64, left bool) {
+	p.c.t.Helper()
+	if left {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(p.Dir, &st); err != nil {
+			p.c.t.Fatal(err)
+		}
+		size += int64(st.Blocks-st.Bfree) * st.Bsize
+	}
+	if err := syscall.Mount("tmpfs", p.Dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d", size)); err != nil {
+		p.c.t.Fatalf("disk of %s: %v", p.Name, err)
+	}
+}
+
 // Admin runs holdfast admin ARGS against the gateway and returns what it prints.
 func (p *Process) Admin(args ...string) (string, error) {
 	cmd := exec.Command(Binary(p.c.t), append([]string{"admin"}, append(args, "--endpoint", "http://"+p.Addr)...)...)
@@ -363,6 +405,13 @@ func (c *Cluster) end() {
 	if c.t.Failed() {
 		for _, p := range c.All() {
 			c.t.Logf("log of %s:\n%s", p.Name, p.log.tail(4<<10))
+		}
+	}
+	for _, p := range c.All() {
+		if p.mounted {
+			if err := syscall.Unmount(p.Dir, 0); err != nil {
+				c.t.Errorf("disk of %s: %v", p.Name, err)
+			}
 		}
 	}
 	if c.net != nil {

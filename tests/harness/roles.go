@@ -147,7 +147,7 @@ func (r *Roles) TrackerAddrs() (out []string) {
 }
 
 func (r *Roles) common(p *Role, role peer.Role) cluster.Common {
-	c := cluster.Common{Access: r.access[role], Trackers: r.TrackerAddrs(), Log: zerolog.New(p.log).With().Timestamp().Logger(), Clock: clock.System{}}
+	c := cluster.Common{Access: r.access[role], Trackers: r.TrackerAddrs(), Log: zerolog.New(p.log).Level(zerolog.InfoLevel).With().Timestamp().Logger(), Clock: clock.System{}}
 	if r.o.Common != nil {
 		r.o.Common(p.Name, &c)
 	}

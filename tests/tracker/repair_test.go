@@ -223,6 +223,57 @@ func TestFullNodeIsPassedOver(t *testing.T) {
 	r.whole(false)
 }
 
+// TestHangingTargetIsLeft: the node that is to take a shard hangs, deaf to
+// everything, and is suspected of it: another takes the shard.
+func TestHangingTargetIsLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rep-2", 4)
+	blob := r.put("key", 100_000)
+	have := r.row(blob).Shards
+	released, hung := make(chan struct{}), make(chan storage.NodeID, 1)
+	t.Cleanup(func() { close(released) })
+	var first sync.Once
+	for id := range r.fleet.nodes {
+		r.node(id).Fail(func(op string, _ storage.ShardID) error {
+			hangs := false
+			if op == "create" {
+				first.Do(func() { hangs = true })
+			}
+			if hangs {
+				hung <- id
+				<-released
+			}
+			return nil
+		})
+	}
+	r.setState(have[0].Node, tracker.NodeGone)
+	r.step("census")
+	stepped := make(chan error, 1)
+	go func() {
+		_, err := r.w.Step(t.Context(), "repair")
+		stepped <- err
+	}()
+	sick := <-hung
+	r.setState(sick, tracker.NodeSuspect)
+	late := time.After(time.Minute)
+	for done := false; !done; {
+		select {
+		case err := <-stepped:
+			r.must(err)
+			done = true
+		case <-time.After(time.Millisecond):
+			r.clk.Advance(time.Second)
+		case <-late:
+			t.Fatal("repair waits for a node that hangs")
+		}
+	}
+	for i, p := range r.row(blob).Shards {
+		if p.Node == sick || p.Node == have[0].Node {
+			t.Errorf("shard %d is on node %d", i, p.Node)
+		}
+	}
+}
+
 // errCut is what a cut call answers.
 var errCut = errors.New("power is cut")
 
@@ -322,4 +373,50 @@ func cutAt(t *testing.T, n int, after bool) (cut bool) {
 	r.step("garbage")
 	r.whole(true)
 	return cut
+}
+
+// TestReadOnlyNodeGetsNothing sets a node ro, loses a shard on it and another
+// node: repair makes all whole and puts nothing on it, and what it holds stays.
+func TestReadOnlyNodeGetsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "rs-2+2", 6)
+	r.fill(40)
+	on := func() (out map[storage.ShardID]bool) {
+		out = map[storage.ShardID]bool{}
+		for at := range r.stored() {
+			if at.Node == 1 {
+				out[at.ID] = true
+			}
+		}
+		return out
+	}
+	before := on()
+	if _, err := r.svc.SetNodeRole(t.Context(), 1, tracker.RoleReadOnly, false); err != nil {
+		t.Fatal(err)
+	}
+	var lost storage.ShardID
+	for lost = range before {
+		break
+	}
+	r.must(r.node(1).Delete(t.Context(), []storage.ShardID{lost}))
+	r.must(r.svc.ReportDamage(t.Context(), []storage.Damage{{Shard: lost, Node: 1, Reason: "lost"}}))
+	r.fleet.mu.Lock()
+	delete(r.fleet.nodes, 2)
+	r.fleet.mu.Unlock()
+	r.setState(2, tracker.NodeGone)
+	r.step("census")
+	r.settle()
+	r.whole(true)
+	after := on()
+	delete(before, lost)
+	for id := range after {
+		if !before[id] {
+			t.Errorf("%s was put on the node", id)
+		}
+	}
+	for id := range before {
+		if !after[id] {
+			t.Errorf("%s has left the node", id)
+		}
+	}
 }

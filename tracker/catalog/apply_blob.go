@@ -97,16 +97,6 @@ func (b *batch) share(id storage.BlobID, h holder) {
 // holderValue is the value of row 61: its version.
 var holderValue = []byte{1}
 
-// eachExtent calls f for the extents an object row holds.
-func (o *objectRow) eachExtent(f func(*extent)) {
-	d := dec{p: o.extents}
-	var e extent
-	for range o.count {
-		e.decode(&d)
-		f(&e)
-	}
-}
-
 // dropVersion gives up what a version owns: its bytes, its place in the
 // usage, and, where nothing else proves it, the memory of its request. Its row
 // is the caller's to overwrite or delete.

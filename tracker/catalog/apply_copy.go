@@ -91,40 +91,24 @@ func (b *batch) copySource(p *putBody, st *bucketState, src *objectRow, h holder
 		if r.suffix[0] == pieceExtents {
 			var e extentPiece
 			b.fail(e.decode(r.val))
-			e.each(func(x *extent) { b.share(x.id(), h) })
+			e.eachExtent(func(x *extent) { b.share(x.id(), h) })
 		}
 	}
 }
 
 // extentPiece is a decoded row 13 with extents; see extentWriter.
 type extentPiece struct {
-	start   int64
-	count   int
-	extents []byte
+	start int64
+	extentList
 }
 
 func (p *extentPiece) decode(v []byte) error {
 	d := dec{p: v}
 	d.version(pieceRowVersion)
 	p.start = int64(d.u64())
-	p.count = d.count(1 << 16)
-	p.extents = d.p
-	for range p.count {
-		d.take(16)
-		d.size()
-		d.size()
-	}
+	p.take(&d, d.count(1<<16))
 	if !d.done() {
 		return badRow("extents piece")
 	}
 	return nil
-}
-
-func (p *extentPiece) each(f func(*extent)) {
-	d := dec{p: p.extents}
-	var e extent
-	for range p.count {
-		e.decode(&d)
-		f(&e)
-	}
 }

@@ -101,7 +101,7 @@ func (b *batch) sweepVersion(g *Garbage, s *Step) {
 				s.More = true
 				return
 			}
-			e.each(func(x *extent) { b.release(x.id(), h, seq) })
+			e.eachExtent(func(x *extent) { b.release(x.id(), h, seq) })
 			s.Done += e.count
 		}
 		b.delete(r.key)

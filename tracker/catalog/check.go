@@ -310,7 +310,7 @@ func (c *checker) pieceRows() error {
 				c.say("row %x starts at %d, not %d", k, e.start, p.reached)
 			}
 			p.reached = e.start
-			e.each(func(x *extent) {
+			e.eachExtent(func(x *extent) {
 				c.refer(x, p.h)
 				p.reached += x.length
 			})

@@ -45,9 +45,8 @@ type objectRow struct {
 	attrs
 	attrBytes []byte
 	parts     int
-	count     int
-	extents   []byte
-	headers   []byte
+	extentList
+	headers []byte
 }
 
 const objectHead = 27
@@ -77,20 +76,14 @@ func (o *objectRow) decode(v []byte) error {
 	o.attrs.decode(&d)
 	o.attrBytes = before[:len(before)-len(d.p)]
 	o.parts = d.count(maxParts)
-	o.count = int(d.u8())
-	if o.count > rowExtents {
+	count := int(d.u8())
+	if count > rowExtents {
 		return badRow("object row extents")
 	}
-	before = d.p
-	for range o.count {
-		d.take(16)
-		d.size()
-		d.size()
-	}
+	o.take(&d, count)
 	if d.bad {
 		return badRow("object row")
 	}
-	o.extents = before[:len(before)-len(d.p)]
 	o.headers = d.p
 	return nil
 }
@@ -121,6 +114,33 @@ func (e *extent) decode(d *dec) {
 	e.blob = d.take(16)
 	e.length = d.size()
 	e.offset = d.size()
+}
+
+// extentList is a run of encoded extents. It points into the decoded value.
+type extentList struct {
+	count   int
+	extents []byte
+}
+
+// take reads a list of count extents.
+func (l *extentList) take(d *dec, count int) {
+	before := d.p
+	for range count {
+		d.take(16)
+		d.size()
+		d.size()
+	}
+	l.count, l.extents = count, before[:len(before)-len(d.p)]
+}
+
+// eachExtent calls f for each in order.
+func (l *extentList) eachExtent(f func(*extent)) {
+	d := dec{p: l.extents}
+	var e extent
+	for range l.count {
+		e.decode(&d)
+		f(&e)
+	}
 }
 
 func (e *extent) id() storage.BlobID { return storage.BlobID(e.blob) }

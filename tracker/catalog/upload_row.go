@@ -98,8 +98,7 @@ func (o *outcomeRow) append(dst []byte) []byte {
 //	version u8, 1; the part (see appendPart); count uvarint and extents
 type partRow struct {
 	partBody
-	count   int
-	extents []byte
+	extentList
 }
 
 // partBody is a part as rows 13 and 21 and PutPart have it:
@@ -160,26 +159,11 @@ func (p *partRow) decode(v []byte) error {
 	d := dec{p: v}
 	d.version(1)
 	p.partBody.decode(&d)
-	p.count = d.count(maxBlobs)
-	p.extents = d.p
-	for range p.count {
-		d.take(16)
-		d.size()
-		d.size()
-	}
+	p.take(&d, d.count(maxBlobs))
 	if !d.done() {
 		return badRow("part row")
 	}
 	return nil
-}
-
-func (p *partRow) eachExtent(f func(*extent)) {
-	d := dec{p: p.extents}
-	var e extent
-	for range p.count {
-		e.decode(&d)
-		f(&e)
-	}
 }
 
 // partPieceMax is how many parts a row 13 holds: under 32 KiB.

@@ -303,7 +303,7 @@ func Extents(r kv.Reader, ref tracker.Ref, offset int64, max int) ([]tracker.Ext
 		var p extentPiece
 		if w.err = p.decode(it.Value()); w.err == nil {
 			w.offset = p.start
-			p.each(w.add)
+			p.eachExtent(w.add)
 		}
 	}
 	closeIter(it, &w.err)

@@ -532,9 +532,19 @@ func TestReplicaRecover(t *testing.T) {
 		for i := range 3 {
 			c.stop(i)
 		}
+		seen, err := InspectReplica(ReplicaConfig{Voter: Voter{FS: c.cfgs[1].FS, Dir: c.cfgs[1].Dir}, Machine: c.cfgs[1].Machine}, nil)
+		if err != nil || seen.ID != c.cfgs[1].ID || seen.Cluster != c.cfgs[1].ClusterID || seen.Recovery != 0 || seen.Index < 20 || len(seen.Members) != 3 {
+			t.Fatalf("%+v, %v", seen, err)
+		}
+		if _, err := InspectReplica(ReplicaConfig{Voter: Voter{FS: vfs.NewMem(), Dir: "/empty"}, Machine: c.cfgs[1].Machine}, nil); !errors.Is(err, ErrNoCopy) {
+			t.Fatalf("an empty directory: %v", err)
+		}
 		applied, err := RecoverReplica(c.cfgs[1])
 		if err != nil || applied < 20 {
 			t.Fatal(applied, err)
+		}
+		if again, err := InspectReplica(c.cfgs[1], nil); err != nil || again.Recovery != 1 || again.Index != seen.Index || len(again.Members) != 1 {
+			t.Fatalf("%+v, %v", again, err)
 		}
 		c.start(1)
 		c.ready()

@@ -141,3 +141,78 @@ func RecoverReplica(cfg ReplicaConfig) (applied uint64, err error) {
 	}
 	return applied, nil
 }
+
+// Copy is what a directory holds of a catalog, while no process has it open.
+type Copy struct {
+	Cluster, ID string
+	Recovery    uint64 // how often the group was recovered
+	Term, Index uint64 // of the last log entry: of two copies, the one with the higher term, then index, has more
+	Members     []ServerInfo
+}
+
+// ErrNoCopy says that a directory holds no copy of a catalog.
+var ErrNoCopy = errEmpty
+
+// InspectReplica reads the voter in cfg's directory, which is not open, and
+// lets look see its state with all that is known to be committed; look may be
+// nil. Where cfg.ID or ClusterID is "" the directory's own are taken. Of cfg it
+// needs FS, Dir and Machine.
+func InspectReplica(cfg ReplicaConfig, look func(kv.Reader) error) (_ *Copy, err error) {
+	cfg.setDefaults()
+	if cfg.Machine == nil {
+		return nil, errors.New("consensus: Machine must be set")
+	}
+	id, err := identityOf(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ID == "" {
+		cfg.ID = id.Voter
+	}
+	if cfg.ClusterID == "" {
+		cfg.ClusterID = id.Cluster
+	}
+	p := &parts{cfg: cfg.settings(), cache: kv.NewCache(cfg.CacheBytes, 1), keep: cfg.KeepBytes}
+	defer p.cache.Unref()
+	w := newVoter(cfg.Voter, cfg.Machine, p, func(*voter, error) {})
+	c := &Copy{Cluster: id.Cluster, ID: id.Voter, Recovery: id.Recovery}
+	err = w.openLog(p, false)
+	if err == nil {
+		err = w.assemble(p)
+	}
+	if err == nil {
+		c.Term, c.Index = w.lastEntry()
+		var conf raft.Configuration
+		if conf, err = w.latestConf(); err == nil {
+			c.Members = serversOf(conf)
+		}
+	}
+	if err == nil && look != nil {
+		err = look(w.fsm.state.Load().Store)
+	}
+	w.retire(errStopped)
+	if err := errors.Join(err, w.release(time.Second)); err != nil {
+		return nil, fmt.Errorf("consensus: inspect %s: %w", cfg.Dir, err)
+	}
+	return c, nil
+}
+
+// identityOf reads whose the directory is.
+func identityOf(cfg *ReplicaConfig) (*raftlog.Identity, error) {
+	path := cfg.FS.PathJoin(cfg.Dir, "log")
+	if _, err := cfg.FS.Stat(path); err != nil {
+		return nil, fmt.Errorf("consensus: %s: %w", cfg.Dir, errEmpty)
+	}
+	s, err := raftlog.Open(cfg.FS, path, raftlog.Options{Options: kv.Options{CacheBytes: 1 << 20, MustExist: true, Logger: cfg.Logger}})
+	if err != nil {
+		return nil, fmt.Errorf("consensus: inspect %s: %w", cfg.Dir, err)
+	}
+	id, err := s.Identity()
+	if err == nil && id == nil {
+		err = errEmpty
+	}
+	if err := errors.Join(err, s.Close()); err != nil {
+		return nil, fmt.Errorf("consensus: inspect %s: %w", cfg.Dir, err)
+	}
+	return id, nil
+}

@@ -31,6 +31,9 @@ type ServerConfig struct {
 	// Reads is told by which gateway an object has been read for how long, 0
 	// for none; it may be nil.
 	Reads func(gateway [16]byte, oldest time.Duration)
+	// Held is asked before every call of the catalog and for every place: its
+	// error is the answer. It may be nil.
+	Held  func(ctx context.Context) error
 	Clock clock.Clock
 	Log   zerolog.Logger
 }
@@ -40,13 +43,14 @@ type server struct {
 	ServerConfig
 	t    Tracker
 	boot [16]byte
+	held func(ctx context.Context) error
 }
 
 // Services serves a tracker.
 func Services(cfg ServerConfig) []*rpc.Service {
-	s := &server{ServerConfig: cfg, t: cfg.Tracker}
+	s := &server{ServerConfig: cfg, t: cfg.Tracker, held: free}
 	_, _ = rand.Read(s.boot[:])
-	return []*rpc.Service{s.catalog(cfg.Log), s.scheduler(cfg.Log), s.administration(cfg.Log)}
+	return []*rpc.Service{s.ofClients().catalog(cfg.Log), s.scheduler(cfg.Log), s.administration(cfg.Log)}
 }
 
 // told adds the leader's address to an error that says somebody else leads.
@@ -57,9 +61,23 @@ func (s *server) told(err error) error {
 	return err
 }
 
+// ofClients is s for what clients of S3 ask: nothing while the catalog is held.
+func (s *server) ofClients() *server {
+	c := *s
+	if c.held = s.Held; c.held == nil {
+		c.held = free
+	}
+	return &c
+}
+
+func free(context.Context) error { return nil }
+
 // ask serves a call that changes nothing.
 func ask[Req, Resp any](s *server, to *rpc.Service, method string, f func(context.Context, *Req) (*Resp, error)) {
 	rpc.Handle(to, method, func(ctx context.Context, r *Req) (*Resp, error) {
+		if err := s.held(ctx); err != nil {
+			return nil, s.told(err)
+		}
 		out, err := f(ctx, r)
 		return out, s.told(err)
 	})
@@ -68,6 +86,9 @@ func ask[Req, Resp any](s *server, to *rpc.Service, method string, f func(contex
 // change serves a mutation: its NotAfter comes as the milliseconds left.
 func change[Req, Resp any, P mutating[Req]](s *server, to *rpc.Service, method string, f func(context.Context, P) (*Resp, error)) {
 	rpc.Handle(to, method, func(ctx context.Context, r *Req) (*Resp, error) {
+		if err := s.held(ctx); err != nil {
+			return nil, s.told(err)
+		}
 		m := P(r).Stamp()
 		m.NotAfter += s.Clock.Now().UnixMilli()
 		out, err := f(ctx, P(r))
@@ -141,7 +162,7 @@ func (s *server) uploads(to *rpc.Service) {
 
 func (s *server) scheduler(log zerolog.Logger) *rpc.Service {
 	to, t := rpc.NewService(schedulerService, log), s.t
-	ask(s, to, "Place", t.Place)
+	ask(s.ofClients(), to, "Place", t.Place)
 	ask(s, to, "Renew", func(ctx context.Context, r *storage.Ticket) (*storage.Ticket, error) { return t.Renew(ctx, r) })
 	ask(s, to, "Map", func(ctx context.Context, r *mapRequest) (*mapAnswer, error) {
 		m, err := t.Map(ctx)

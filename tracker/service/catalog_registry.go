@@ -29,7 +29,11 @@ func (c *Catalog) Cluster(ctx context.Context) (*Cluster, error) {
 		if out.Nodes, err = catalog.Nodes(r); err != nil {
 			return nil, err
 		}
-		out.Policies, err = catalog.Policies(r)
+		if out.Policies, err = catalog.Policies(r); err != nil {
+			return nil, err
+		}
+		held, err := catalog.Job(r, heldJob)
+		out.Held = len(held) > 0
 		return out, err
 	})
 }
@@ -45,7 +49,7 @@ func (c *Catalog) AddGroup(ctx context.Context, g tracker.Group) (tracker.Group,
 
 // AddNode implements Registry.
 func (c *Catalog) AddNode(ctx context.Context, n tracker.Node) (tracker.Node, error) {
-	if n.State != tracker.NodeJoining {
+	if n.State != tracker.NodeJoining && n.State != tracker.NodeGone {
 		n.State = tracker.NodeActive
 	}
 	n.Epoch = 1
@@ -115,6 +119,19 @@ func (c *Catalog) RaiseFence(ctx context.Context, ms int64) error {
 // RaiseLevel implements Registry.
 func (c *Catalog) RaiseLevel(ctx context.Context, level uint64) error {
 	_, err := c.Do(ctx, tracker.Mutation{}, catalog.RaiseLevel{To: level}, false)
+	return err
+}
+
+// heldJob is the job row that is there while the catalog is held.
+const heldJob = "held"
+
+// SetHeld implements Registry.
+func (c *Catalog) SetHeld(ctx context.Context, held bool) error {
+	var state []byte
+	if held {
+		state = []byte{1}
+	}
+	_, err := c.Do(ctx, tracker.Mutation{}, catalog.SetJob{ID: heldJob, State: state}, false)
 	return err
 }
 

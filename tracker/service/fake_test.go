@@ -59,7 +59,7 @@ func (f *fakeRows) AddNode(_ context.Context, n tracker.Node) (tracker.Node, err
 	f.mu.writes++
 	f.mu.nodes++
 	n.ID, n.Epoch = f.mu.nodes, 1
-	if n.State != tracker.NodeJoining {
+	if n.State != tracker.NodeJoining && n.State != tracker.NodeGone {
 		n.State = tracker.NodeActive
 	}
 	f.mu.c.Nodes = append(f.mu.c.Nodes, n)
@@ -137,6 +137,14 @@ func (f *fakeRows) RaiseLevel(_ context.Context, level uint64) error {
 	defer f.mu.Unlock()
 	f.mu.writes++
 	f.mu.c.Level = max(f.mu.c.Level, level)
+	return nil
+}
+
+func (f *fakeRows) SetHeld(_ context.Context, held bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.writes++
+	f.mu.c.Held = held
 	return nil
 }
 

@@ -33,6 +33,9 @@ func (s *Service) RegisterGroup(ctx context.Context, g tracker.Group) (tracker.G
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.state.Load().held(); err != nil {
+		return tracker.Group{}, fmt.Errorf("register group %q: %w", g.Name, err)
+	}
 	out, err := s.rows.AddGroup(ctx, g)
 	if err != nil {
 		return tracker.Group{}, fmt.Errorf("register group %q: %w", g.Name, err)
@@ -53,6 +56,9 @@ func (s *Service) RegisterNode(ctx context.Context, n tracker.Node) (tracker.Nod
 	m := s.state.Load().m
 	if n.ID != 0 {
 		return s.readdress(ctx, m, n)
+	}
+	if err := s.state.Load().held(); err != nil {
+		return tracker.Node{}, fmt.Errorf("register node at %q: %w", n.Addr, err)
 	}
 	if !hasGroup(m, n.Group) {
 		return tracker.Node{}, fmt.Errorf("register node at %q: no group %d: %w", n.Addr, n.Group, tracker.ErrNoSuchNode)
@@ -148,6 +154,9 @@ func (s *Service) Beat(ctx context.Context, b *tracker.Beat) (*tracker.BeatAnswe
 	if err != nil {
 		return nil, err
 	}
+	if b.Cluster != "" && st.m.Cluster == "" {
+		return nil, fmt.Errorf("the catalog was just begun and has no name yet: %w", tracker.ErrUnavailable)
+	}
 	if b.Cluster != "" && b.Cluster != st.m.Cluster {
 		return nil, fmt.Errorf("storage process at %s is of cluster %s, this is %s: %w", b.Addr, b.Cluster, st.m.Cluster, tracker.ErrForeign)
 	}
@@ -172,8 +181,8 @@ func (s *Service) beatOf(ctx context.Context, b *tracker.Beat, hb storage.Status
 	out := tracker.BeatNode{ID: hb.Node}
 	switch {
 	case n == nil:
-		out.Refused = "the catalog does not know this node"
-		return out, nil
+		out.Refused = "the catalog does not know this node: it is another than the node's, or older; see holdfast admin status"
+		return out, s.strange(ctx, b, &hb)
 	case n.State == tracker.NodeGone:
 		out.State, out.Refused = n.State, "this node was replaced or forgotten; empty its directory to use it again"
 		return out, nil

@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"holdfast/storage"
 	"holdfast/tracker"
+	"holdfast/tracker/catalog"
 	"holdfast/tracker/placement"
 )
 
@@ -76,6 +78,42 @@ func (s *Service) choose(st *state, r *tracker.PlaceRequest) (*placement.Choice,
 	return st.plan.Place(q)
 }
 
+// PutObject implements tracker.Objects. A copy by reference leaves its data
+// where it is, and is refused where a policy pins it to another group.
+func (s *Service) PutObject(ctx context.Context, r *tracker.PutObject) (*tracker.PutResult, error) {
+	if st := s.state.Load(); r.Source != nil && st != nil {
+		if err := s.pinnedElsewhere(ctx, st, r); err != nil {
+			return nil, err
+		}
+	}
+	return s.Catalog.PutObject(ctx, r)
+}
+
+// sharedExtents is how many extents of a copy's source are looked at: about as
+// many as the catalog lets one copy share.
+const sharedExtents = 1000
+
+func (s *Service) pinnedElsewhere(ctx context.Context, st *state, r *tracker.PutObject) error {
+	class := r.Class
+	if class == "" {
+		class = tracker.DefaultClass
+	}
+	p := st.policyFor(r.Bucket, class)
+	if p == nil || p.Kind != tracker.Pinned {
+		return nil
+	}
+	extents, err := s.Catalog.Extents(ctx, *r.Source, 0, sharedExtents)
+	if err != nil {
+		return err
+	}
+	for _, e := range extents {
+		if e.Blob.ID.Group() != p.GroupID {
+			return tracker.ErrPinnedElsewhere
+		}
+	}
+	return nil
+}
+
 // Policies implements tracker.Administration.
 func (s *Service) Policies(ctx context.Context) ([]tracker.Policy, error) {
 	if _, err := s.current(ctx); err != nil {
@@ -108,7 +146,10 @@ func (s *Service) SetPolicy(ctx context.Context, r *tracker.SetPolicy) (tracker.
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.rows.SetPolicy(ctx, p); err != nil {
+	switch err := s.rows.SetPolicy(ctx, p); {
+	case errors.Is(err, catalog.ErrLevel):
+		return p, fmt.Errorf("policies need every tracker to run this release, and the one that leads to have seen that; see holdfast admin tracker list: %w", err)
+	case err != nil:
 		return p, fmt.Errorf("policy for %s: %w", p.Scope(), err)
 	}
 	s.logger.Info().Str("scope", p.Scope()).Stringer("policy", p.Kind).Str("group", p.Group).Msg("placement policy changed")

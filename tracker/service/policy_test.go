@@ -115,6 +115,56 @@ func TestNarrowestPolicy(t *testing.T) {
 	want(11, "", 1, 1, 1)
 }
 
+// source is a catalog that has one object, in a blob of a group.
+type source struct {
+	tracker.Catalog
+	ref    tracker.Ref
+	group  uint16
+	copies int
+}
+
+func (s *source) Extents(_ context.Context, ref tracker.Ref, _ int64, _ int) ([]tracker.Extent, error) {
+	if ref != s.ref {
+		return nil, tracker.ErrNoSuchKey
+	}
+	return []tracker.Extent{{Length: 1, Blob: tracker.Blob{ID: storage.MakeBlobID(0, s.group, 1, 1)}}}, nil
+}
+
+func (s *source) PutObject(context.Context, *tracker.PutObject) (*tracker.PutResult, error) {
+	s.copies++
+	return &tracker.PutResult{}, nil
+}
+
+// TestCopyIntoPinnedBucket shares data by reference only where it lies in the
+// group that the destination is pinned to.
+func TestCopyIntoPinnedBucket(t *testing.T) {
+	t.Parallel()
+	r := threeGroups(t)
+	r.policy(t, "a", "", tracker.Pinned, "second")
+	r.policy(t, "a", "STANDARD_IA", tracker.Balance, "")
+	src := &source{ref: tracker.Ref{Bucket: 12, Key: "k", Seq: 5}, group: 1}
+	r.Service.Catalog = src
+	for _, x := range []struct {
+		bucket tracker.BucketID
+		class  string
+		group  uint16
+		want   error
+	}{{12, "", 1, nil}, {11, "", 1, tracker.ErrPinnedElsewhere}, {11, "STANDARD", 1, tracker.ErrPinnedElsewhere}, {11, "", 2, nil}, {11, "STANDARD_IA", 3, nil}} {
+		src.group, src.copies = x.group, 0
+		p := &tracker.PutObject{Bucket: x.bucket, Key: "copy", Source: &src.ref}
+		p.Class = x.class
+		if _, err := r.PutObject(t.Context(), p); !errors.Is(err, x.want) || (src.copies == 0) != (x.want != nil) {
+			t.Errorf("%+v: %v, %d copies", x, err, src.copies)
+		}
+	}
+	if _, err := r.PutObject(t.Context(), &tracker.PutObject{Bucket: 11, Key: "plain"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.PutObject(t.Context(), &tracker.PutObject{Bucket: 11, Source: &tracker.Ref{}}); !errors.Is(err, tracker.ErrNoSuchKey) {
+		t.Error("a source that is gone:", err)
+	}
+}
+
 func TestPinnedGoesNowhereElse(t *testing.T) {
 	t.Parallel()
 	r := threeGroups(t)

@@ -16,7 +16,7 @@ type Registry interface {
 	// AddGroup makes a group with a new id, or returns the one of that name.
 	AddGroup(ctx context.Context, g tracker.Group) (tracker.Group, error)
 	// AddNode gives a new node its id, which no node ever had, in state
-	// active and at epoch 1.
+	// joining or gone, else active, and at epoch 1.
 	AddNode(ctx context.Context, n tracker.Node) (tracker.Node, error)
 	// SetNode changes a node that is at the given epoch and raises it.
 	// tracker.ErrConflict at another epoch, tracker.ErrNoSuchNode.
@@ -31,12 +31,15 @@ type Registry interface {
 	RaiseFence(ctx context.Context, ms int64) error
 	// RaiseLevel raises the feature level; a lower one is no error.
 	RaiseLevel(ctx context.Context, level uint64) error
+	// SetHeld notes that clients are answered nothing, or are again.
+	SetHeld(ctx context.Context, held bool) error
 }
 
 // Cluster is the cluster's rows. Nodes carry no load.
 type Cluster struct {
 	Cluster     string // cluster id
 	Incarnation string
+	Held        bool   // see tracker.Status
 	Now, Fence  int64  // catalog time and fence in ms
 	Level       uint64 // feature level
 	Inline      int64  // bytes of objects that are kept in the catalog

@@ -123,6 +123,7 @@ type Service struct {
 	mu struct {
 		sync.Mutex // held over the registry's reads and writes of nodes and groups, so that maps are published in order
 		health     map[storage.NodeID]*health
+		strangers  map[storage.NodeID]*tracker.Stranger
 		watchers   []func(*tracker.Map)
 	}
 }
@@ -148,7 +149,7 @@ func New(cfg Config, cat tracker.Catalog, lead Leadership, rows Registry, nodes 
 	_, _ = rand.Read(r[:])
 	s.unique.Store(binary.LittleEndian.Uint64(r[:]))
 	s.seed.Store(binary.LittleEndian.Uint64(r[8:]))
-	s.mu.health = map[storage.NodeID]*health{}
+	s.mu.health, s.mu.strangers = map[storage.NodeID]*health{}, map[storage.NodeID]*tracker.Stranger{}
 	s.damage.init(cfg.MaxDamage)
 	return s, nil
 }
@@ -235,7 +236,7 @@ func (s *Service) reload(ctx context.Context) (*state, error) {
 	old := s.state.Load()
 	if old == nil || old.term != term {
 		s.clock.anchor(s.clk.Now(), c.Now, c.Fence)
-		s.mu.health = map[storage.NodeID]*health{}
+		s.mu.health, s.mu.strangers = map[storage.NodeID]*health{}, map[storage.NodeID]*tracker.Stranger{}
 	}
 	return s.publish(term, c), nil
 }

@@ -39,7 +39,7 @@ func (s *Service) Status(ctx context.Context) (*tracker.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
-	out := &tracker.Status{Map: st.m, Fence: c.Fence, Incarnation: c.Incarnation, Queues: map[string]tracker.Queue{}, BlobsBelow: -1}
+	out := &tracker.Status{Map: st.m, Fence: c.Fence, Incarnation: c.Incarnation, Held: c.Held, Queues: map[string]tracker.Queue{}, BlobsBelow: -1}
 	o := s.ops()
 	if o.Progress != nil {
 		out.Queues, out.BlobsBelow = o.Progress()
@@ -52,6 +52,7 @@ func (s *Service) Status(ctx context.Context) (*tracker.Status, error) {
 	for _, h := range s.mu.health {
 		out.Frozen = out.Frozen || h.frozen
 	}
+	out.Strangers = s.strangers()
 	return out, nil
 }
 
@@ -71,10 +72,21 @@ func (s *Service) Fsck(ctx context.Context, adopt bool) (*tracker.Fsck, error) {
 	if _, err := s.current(ctx); err != nil {
 		return nil, err
 	}
-	if f := s.ops().Fsck; f != nil {
-		return f(ctx, adopt)
+	f := s.ops().Fsck
+	if f == nil {
+		return nil, tracker.ErrUnavailable
 	}
-	return nil, tracker.ErrUnavailable
+	out, err := f(ctx, adopt)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out.Strangers = s.strangers()
+	if adopt {
+		err = s.giveUpStrangers(ctx)
+	}
+	return out, err
 }
 
 // RemoveTracker implements tracker.Administration.

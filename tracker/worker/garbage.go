@@ -10,14 +10,15 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"holdfast/internal/clock"
 	"holdfast/storage"
 	"holdfast/tracker"
 )
 
 // GarbageConfig is what the garbage worker is told.
 type GarbageConfig struct {
-	Grace   time.Duration // readers' grace after a shard was given up
-	MaxHold time.Duration // how long a read may hold garbage beyond the grace
+	Grace   time.Duration // readers' grace after a shard was given up, of time that passed: a step of catalog time ends none
+	MaxHold time.Duration // how long a read may hold garbage beyond the grace, likewise
 	Batch   int           // rows in one step
 	Idle    time.Duration // how often an empty queue is looked at
 	// Patience is how long garbage waits for a node that is live and does not
@@ -42,7 +43,12 @@ type garbage struct {
 	c      Cluster
 	store  Store
 	nodes  storage.Nodes
+	clk    clock.Clock
 	logger zerolog.Logger
+	// last is when catalog time was looked at last; stepped is where it was
+	// when it was found to have stepped, or when the term began.
+	last    moment
+	stepped int64
 	// missed has reconcile look over a node on which garbage was left.
 	missed  func(storage.NodeID)
 	failing map[storage.NodeID]int64 // catalog time in ms since which a node fails
@@ -50,10 +56,27 @@ type garbage struct {
 	queue   atomic.Pointer[tracker.Queue]
 }
 
+// moment is an instant by catalog time, in ms, and by the process's clock.
+type moment struct {
+	catalog int64
+	clock   time.Time
+}
+
+// stepTolerance is by how much catalog time may run ahead of the process's
+// clock between two looks before that is a step.
+const stepTolerance = time.Minute
+
 func (w *garbage) Name() string          { return "garbage" }
-func (w *garbage) Begin(uint64)          { w.failing = map[storage.NodeID]int64{} }
 func (w *garbage) Wake() <-chan struct{} { return nil }
 func (w *garbage) Width() int            { return 1 }
+
+// Begin implements Task. A leader that begins has not heard yet what is being
+// read, nor whether catalog time has stepped.
+func (w *garbage) Begin(uint64) {
+	w.failing = map[storage.NodeID]int64{}
+	w.last = moment{w.c.Now(), w.clk.Now()}
+	w.stepped = w.last.catalog
+}
 
 func (w *garbage) Queue() tracker.Queue {
 	q := tracker.Queue{}
@@ -78,6 +101,7 @@ func (w *garbage) Step(ctx context.Context) (time.Duration, error) {
 	}
 	w.queue.Store(q)
 	now := w.c.Now()
+	w.look(now)
 	n := 0
 	for n < len(rows) && !rows[n].Sweep && w.due(rows[n].Time, now) {
 		n++
@@ -89,7 +113,7 @@ func (w *garbage) Step(ctx context.Context) (time.Duration, error) {
 		_, err := w.store.Sweep(ctx, rows[0].ID)
 		return 0, err
 	case len(rows) > 0:
-		if due := time.Duration(rows[0].Time-now)*time.Millisecond + w.cfg.Grace; due > 0 {
+		if due := -w.over(rows[0].Time, now); due > 0 {
 			return min(due, w.cfg.Idle), nil
 		}
 		return w.cfg.Idle, nil // a reader holds it
@@ -97,18 +121,35 @@ func (w *garbage) Step(ctx context.Context) (time.Duration, error) {
 	return w.cfg.Idle, nil
 }
 
+// look notes where catalog time, now, stands beside the process's clock.
+func (w *garbage) look(now int64) {
+	clk := w.clk.Now()
+	if passed := clk.Sub(w.last.clock) + stepTolerance; now-w.last.catalog > passed.Milliseconds() {
+		w.stepped = now
+	}
+	w.stepped = min(w.stepped, now) // what Begin saw may have been ahead
+	w.last = moment{now, clk}
+}
+
+// over is for how long something has been given up beyond the readers' grace.
+// Readers live by time that passed: what was given up before catalog time
+// stepped counts as given up then.
+func (w *garbage) over(at, now int64) time.Duration {
+	return time.Duration(now-max(at, w.stepped))*time.Millisecond - w.cfg.Grace
+}
+
 // due tells whether what was given up at a time may go: after the grace, and
 // after the reads that began before it (for so long a read may hold it).
 func (w *garbage) due(at, now int64) bool {
-	over := now - w.cfg.Grace.Milliseconds() - at
+	over := w.over(at, now)
 	if over < 0 {
 		return false
 	}
-	if w.cfg.OldestRead == nil || over >= w.cfg.MaxHold.Milliseconds() {
+	if w.cfg.OldestRead == nil || over >= w.cfg.MaxHold {
 		return true
 	}
 	read := w.cfg.OldestRead()
-	return read == 0 || at < read
+	return read == 0 || max(at, w.stepped) < read
 }
 
 // drop deletes the rows' shards on the nodes, and then the rows.

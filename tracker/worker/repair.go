@@ -261,7 +261,7 @@ func (w *repair) rebuild(ctx context.Context, j *job, s *survey, index int, t st
 	gen := max(s.blob.Shards[index].Gen, 1) + 1 + uint32(min(j.tries, 1<<16))
 	r := &storage.Rebuild{Ticket: t, Target: storage.ShardID{Blob: s.blob.ID, Index: uint8(index), Gen: gen},
 		Scheme: s.blob.Scheme, Length: s.blob.Length, Sources: s.sources(index)}
-	if _, err := api.Rebuild(ctx, r); err != nil {
+	if err := w.rebuildOn(ctx, api, r); err != nil {
 		return storage.Placement{}, 0, fmt.Errorf("rebuild %s on node %d: %w", r.Target, to, err)
 	}
 	info, err := api.Stat(ctx, r.Target)
@@ -272,6 +272,40 @@ func (w *repair) rebuild(ctx context.Context, j *job, s *survey, index int, t st
 		return storage.Placement{}, 0, fmt.Errorf("rebuild %s on node %d left another shard: %w", r.Target, to, storage.ErrSeal)
 	}
 	return storage.Placement{Node: to, Gen: gen}, info.Expiry, nil
+}
+
+// errStale ends a rebuild whose ticket the node does not take any more, since
+// its state has changed: it may hang, and would for as long as it likes.
+var errStale = fmt.Errorf("node changed its state while it rebuilt: %w", storage.ErrOffline)
+
+// watchTarget is how often the state of a node that rebuilds is looked at.
+const watchTarget = time.Second
+
+// rebuildOn has a node rebuild, for as long as its epoch is that of the ticket.
+// A node in this process whose disk hangs is left behind, with its goroutine.
+func (w *repair) rebuildOn(ctx context.Context, api storage.Shards, r *storage.Rebuild) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	built := make(chan error, 1)
+	go func() {
+		_, err := api.Rebuild(ctx, r)
+		built <- err
+	}()
+	to := r.Ticket.Nodes[0]
+	for {
+		select {
+		case err := <-built:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-w.clk.After(watchTarget):
+		}
+		if _, m, err := w.c.Plan(ctx); err == nil {
+			if n := m.Node(to.Node); n == nil || n.Epoch != to.Epoch {
+				return errStale
+			}
+		}
+	}
 }
 
 // later postpones a job after a failure; the next look asks every node.

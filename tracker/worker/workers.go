@@ -81,7 +81,7 @@ func New(cfg Config, c Cluster, store Store, nodes storage.Nodes, clk clock.Cloc
 	w.repair = &repair{cfg: cfg.Repair, c: c, store: store, nodes: nodes, clk: clk, logger: logger, table: t, throttle: w.Throttle, left: w.reconcile.recheck}
 	w.drain = &drain{c: c, store: store, nodes: nodes, logger: logger, census: w.census, every: 10 * time.Second}
 	w.Group = NewGroup(c, clk, logger, w.census, w.repair, w.reconcile, w.drain,
-		&garbage{cfg: cfg.Garbage, c: c, store: store, nodes: nodes, logger: logger, missed: w.reconcile.missed},
+		&garbage{cfg: cfg.Garbage, c: c, store: store, nodes: nodes, clk: clk, logger: logger, missed: w.reconcile.missed},
 		&trim{store: store, every: cfg.TrimEvery})
 	w.Begin(0)
 	return w, nil

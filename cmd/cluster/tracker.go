@@ -365,5 +365,8 @@ func CheckAddress(addr string) error {
 // Service returns the tracker itself, for tests that look behind the network.
 func (t *Tracker) Service() *service.Service { return t.svc }
 
+// Workers are its background workers, for the same.
+func (t *Tracker) Workers() *worker.Workers { return t.workers }
+
 // Dir is where its copy of the catalog is.
 func (t *Tracker) Dir() string { return t.cfg.Dir }

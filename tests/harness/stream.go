@@ -70,12 +70,17 @@ func (p *Pattern) Write(b []byte) (int, error) {
 
 // Upload streams a pattern with an unsigned payload.
 func (r *Raw) Upload(path string, p *Pattern) error {
-	req, err := http.NewRequest("PUT", r.endpoint()+path, io.NopCloser(&Pattern{Seed: p.Seed, N: p.N}))
+	return r.Stream(path, &Pattern{Seed: p.Seed, N: p.N}, p.N)
+}
+
+// Stream puts the n bytes of body, as they come, with an unsigned payload.
+func (r *Raw) Stream(path string, body io.Reader, n int64) error {
+	req, err := http.NewRequest("PUT", r.endpoint()+path, io.NopCloser(body))
 	if err != nil {
 		return err
 	}
-	req.ContentLength = p.N
-	sigv4.Sign(req, User, Password, "us-east-1", sigv4.UnsignedPayload, time.Now())
+	req.ContentLength = n
+	sigv4.Sign(req, User, Password, "us-east-1", sigv4.UnsignedPayload, r.now())
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return err
@@ -94,7 +99,7 @@ func (r *Raw) Verify(path string, p *Pattern) error {
 	if err != nil {
 		return err
 	}
-	sigv4.Sign(req, User, Password, "us-east-1", sigv4.UnsignedPayload, time.Now())
+	sigv4.Sign(req, User, Password, "us-east-1", sigv4.UnsignedPayload, r.now())
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return err

@@ -24,6 +24,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(slowBare) != "" {
+		if err := beBare(os.Stdout); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if addr := os.Getenv(slowClient); addr != "" {
 		if err := beSlow(addr, os.Getenv(slowCount), os.Stdout); err != nil {
 			fmt.Println("error", err)

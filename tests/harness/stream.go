@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"holdfast/auth/sigv4"
@@ -127,10 +128,16 @@ type Usage struct {
 // Usage reads the server's usage.
 func (s *Server) Usage() Usage {
 	s.t.Helper()
+	return UsageOf(s.t, s.PID())
+}
+
+// UsageOf is Usage of any process.
+func UsageOf(t testing.TB, pid int) Usage {
+	t.Helper()
 	var u Usage
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for _, line := range strings.Split(string(data), "\n") {
 		f := strings.Fields(line)
@@ -145,9 +152,9 @@ func (s *Server) Usage() Usage {
 			u.PeakRSS = kib << 10
 		}
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
 	user, _ := strconv.ParseInt(f[11], 10, 64)

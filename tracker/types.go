@@ -149,6 +149,7 @@ func (c *Conditions) Empty() bool {
 type PutObject struct {
 	Mutation
 	Bucket BucketID
+	Name   string // the bucket's, where Bucket is 0
 	Key    string
 	Meta
 	Conditions
@@ -174,6 +175,7 @@ type PutResult struct {
 // whether extents (the first 8) and inline bytes are wanted too.
 type GetObject struct {
 	Bucket  BucketID
+	Name    string // the bucket's, where Bucket is 0
 	Key     string
 	Version string
 	Data    bool
@@ -182,6 +184,7 @@ type GetObject struct {
 // Object is the answer to GetObject: a manifest.
 type Object struct {
 	Version
+	In         *Bucket // the bucket, where it was asked for by name; set with ErrDeleteMarker too
 	Inline     []byte
 	Extents    []Extent
 	AllExtents bool // Extents is all of them
@@ -202,6 +205,7 @@ type SetTags struct {
 type DeleteObject struct {
 	Mutation
 	Bucket  BucketID
+	Name    string // the bucket's, where Bucket is 0
 	Key     string
 	Version string
 	Conditions
@@ -222,9 +226,10 @@ type DeleteObjects struct {
 
 // DeleteResult tells what a deletion did.
 type DeleteResult struct {
-	VersionID string // of the version deleted, or of the marker made
-	Marker    bool   // the version deleted is, or the one made is, a marker
-	Err       error  // in DeleteObjects
+	VersionID string  // of the version deleted, or of the marker made
+	Marker    bool    // the version deleted is, or the one made is, a marker
+	In        *Bucket // the bucket as it was just before, where it was asked for by name
+	Err       error   // in DeleteObjects
 }
 
 // ListObjects asks for a page. Keys are over After; if AfterPrefix, keys that

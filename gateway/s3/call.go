@@ -81,6 +81,34 @@ func (c *call) bucketInfo() (*tracker.Bucket, error) {
 	return b, c.checkOwner(b, c.header("X-Amz-Expected-Bucket-Owner"))
 }
 
+// lookUp answers q, of the call's bucket, and says what bucket that is: with
+// one question to the catalog where the client expects no owner. The bucket is
+// nil where there is none, and may be where err is not of a delete marker.
+func (c *call) lookUp(q *tracker.GetObject) (b *tracker.Bucket, obj *tracker.Object, err error) {
+	if c.header("X-Amz-Expected-Bucket-Owner") != "" {
+		if b, err = c.bucketInfo(); err != nil {
+			return nil, nil, err
+		}
+		q.Bucket = b.ID
+		obj, err = c.s.deps.Catalog.GetObject(c.r.Context(), q)
+		return b, obj, err
+	}
+	q.Name = c.bucket
+	if obj, err = c.s.deps.Catalog.GetObject(c.r.Context(), q); obj != nil {
+		b = obj.In
+	}
+	return b, obj, err
+}
+
+// inBucket is err, unless there is something wrong with the call's bucket,
+// which clients are told first.
+func (c *call) inBucket(err error) error {
+	if _, wrong := c.bucketInfo(); wrong != nil {
+		return wrong
+	}
+	return err
+}
+
 // checkOwner refuses a bucket of another owner than the client expects.
 func (c *call) checkOwner(b *tracker.Bucket, expected string) error {
 	if expected == "" || expected == b.Owner {

@@ -109,6 +109,15 @@ func (f *frontCatalog) Bucket(_ context.Context, name string) (*tracker.Bucket, 
 	return nil, tracker.ErrNoSuchBucket
 }
 
+// PutObject knows buckets that are asked for by name only.
+func (f *frontCatalog) PutObject(ctx context.Context, r *tracker.PutObject) (*tracker.PutResult, error) {
+	if _, err := f.Bucket(ctx, r.Name); err != nil {
+		return nil, err
+	}
+	f.put(r.Name, r.Key)
+	return &tracker.PutResult{Seq: 1, ETag: r.ETag}, nil
+}
+
 func (f *frontCatalog) ListBuckets(_ context.Context, r *tracker.ListBuckets) (*tracker.BucketPage, error) {
 	f.touched.Add(1)
 	f.mu.Lock()
@@ -214,8 +223,10 @@ func frontServer(t testing.TB, change func(*gateway.Config), opts ...Option) (*h
 	return ts, cat
 }
 
-// noScheduler is a scheduler that is never asked.
+// noScheduler is a scheduler without a map.
 type noScheduler struct{ tracker.Scheduler }
+
+func (noScheduler) Map(context.Context) (*tracker.Map, error) { return nil, tracker.ErrUnavailable }
 
 // answer is what came back of a request.
 type answer struct {

@@ -10,16 +10,20 @@ import (
 // deleteObject serves DeleteObject. Deleting what is not there succeeds, as S3
 // has it, unless a condition asks for something.
 func deleteObject(c *call) error {
-	b, err := c.bucketInfo()
-	if err != nil {
-		return err
-	}
-	r := &tracker.DeleteObject{Bucket: b.ID, Key: c.key}
+	var err error
+	r := &tracker.DeleteObject{Name: c.bucket, Key: c.key}
 	if r.Version, err = c.versionID(); err != nil {
-		return err
+		return c.inBucket(err)
 	}
 	if r.Conditions, err = c.deleteConditions(); err != nil {
-		return err
+		return c.inBucket(err)
+	}
+	var b *tracker.Bucket
+	if c.header("X-Amz-Expected-Bucket-Owner") != "" {
+		if b, err = c.bucketInfo(); err != nil {
+			return err
+		}
+		r.Bucket = b.ID
 	}
 	var res *tracker.DeleteResult
 	err = c.commit(func(ctx context.Context, m tracker.Mutation) (err error) {
@@ -33,6 +37,9 @@ func deleteObject(c *call) error {
 	h := c.w.Header()
 	if res.Marker {
 		h["X-Amz-Delete-Marker"] = []string{"true"}
+	}
+	if b == nil {
+		b = res.In
 	}
 	if res.VersionID != "" && b.Versioning != tracker.Unversioned {
 		h["X-Amz-Version-Id"] = []string{res.VersionID}

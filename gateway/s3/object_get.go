@@ -20,19 +20,15 @@ func headObject(c *call) error { return c.serveObject(false) }
 // serveObject answers GET and HEAD of an object. The order is S3's: the
 // version, then conditions, then range or part.
 func (c *call) serveObject(withBody bool) error {
-	b, err := c.bucketInfo()
-	if err != nil {
-		return err
-	}
 	version, err := c.versionID()
 	if err != nil {
-		return err
+		return c.inBucket(err)
 	}
 	overrides, err := c.responseOverrides()
 	if err != nil {
-		return err
+		return c.inBucket(err)
 	}
-	obj, err := c.s.deps.Catalog.GetObject(c.r.Context(), &tracker.GetObject{Bucket: b.ID, Key: c.key, Version: version, Data: withBody})
+	b, obj, err := c.lookUp(&tracker.GetObject{Key: c.key, Version: version, Data: withBody})
 	if err != nil {
 		return c.missing(b, version, obj, err)
 	}

@@ -13,10 +13,29 @@ import (
 
 // putObject serves PutObject: one body, one commit.
 func putObject(c *call) error {
+	if c.small() {
+		// The commit finds the bucket by its name.
+		if err := c.putIn(&tracker.Bucket{}); err != nil {
+			return c.inBucket(err)
+		}
+		return nil
+	}
 	b, err := c.bucketInfo()
 	if err != nil {
 		return err
 	}
+	return c.putIn(b)
+}
+
+// small tells whether the body will go into the commit, so that nothing need
+// be known of the bucket before.
+func (c *call) small() bool {
+	n := c.r.ContentLength
+	return n >= 0 && c.header("X-Amz-Expected-Bucket-Owner") == "" && c.header("X-Amz-Storage-Class") == "" && n <= int64(c.inlineLimit(""))
+}
+
+// putIn stores the call's body as an object of b, whose ID may be 0.
+func (c *call) putIn(b *tracker.Bucket) error {
 	r, err := c.newPut(b)
 	if err != nil {
 		return err
@@ -41,7 +60,7 @@ func putObject(c *call) error {
 
 // newPut reads the headers of a write into a request without bytes.
 func (c *call) newPut(b *tracker.Bucket) (*tracker.PutObject, error) {
-	r := &tracker.PutObject{Bucket: b.ID, Key: c.key, Conditions: c.writeConditions()}
+	r := &tracker.PutObject{Bucket: b.ID, Name: c.bucket, Key: c.key, Conditions: c.writeConditions()}
 	var err error
 	if r.Headers, err = c.objectHeaders(); err != nil {
 		return nil, err
@@ -81,6 +100,13 @@ func (c *call) precheck(r *tracker.PutObject) error {
 func (c *call) putBody(r *tracker.PutObject, body *body) (*tracker.PutResult, error) {
 	inline := c.inlineLimit(r.Class)
 	if body.length < 0 || body.length > int64(inline) {
+		if r.Bucket == 0 {
+			b, err := c.bucketInfo()
+			if err != nil {
+				return nil, err
+			}
+			r.Bucket = b.ID
+		}
 		if err := c.precheck(r); err != nil {
 			return nil, err
 		}

@@ -26,6 +26,15 @@ func (c *Catalog) PutObject(ctx context.Context, r *tracker.PutObject) (*tracker
 	if err := checkKey(r.Key); err != nil {
 		return nil, err
 	}
+	if r.Bucket == 0 && r.Name != "" {
+		b, err := c.Bucket(ctx, r.Name)
+		if err != nil {
+			return nil, err
+		}
+		known := *r
+		known.Bucket = b.ID
+		r = &known
+	}
 	res, err := c.Do(ctx, r.Mutation, catalog.Put{PutObject: r}, true)
 	if err != nil {
 		return nil, err
@@ -35,7 +44,22 @@ func (c *Catalog) PutObject(ctx context.Context, r *tracker.PutObject) (*tracker
 
 // GetObject implements tracker.Objects.
 func (c *Catalog) GetObject(ctx context.Context, q *tracker.GetObject) (*tracker.Object, error) {
-	return view(ctx, c, func(r kv.Reader) (*tracker.Object, error) { return catalog.GetObject(r, q) })
+	return view(ctx, c, func(r kv.Reader) (*tracker.Object, error) {
+		if q.Bucket != 0 || q.Name == "" {
+			return catalog.GetObject(r, q)
+		}
+		b, err := catalog.Bucket(r, q.Name)
+		if err != nil {
+			return nil, err
+		}
+		known := *q
+		known.Bucket = b.ID
+		o, err := catalog.GetObject(r, &known)
+		if o != nil {
+			o.In = b
+		}
+		return o, err
+	})
 }
 
 // SetTags implements tracker.Objects.
@@ -66,11 +90,23 @@ func (c *Catalog) DeleteObject(ctx context.Context, r *tracker.DeleteObject) (*t
 	if !catalog.GoodVersion(r.Version) {
 		return nil, fmt.Errorf("%q: %w", r.Version, tracker.ErrNoSuchVersion)
 	}
+	var in *tracker.Bucket
+	if r.Bucket == 0 && r.Name != "" {
+		var err error
+		if in, err = c.Bucket(ctx, r.Name); err != nil {
+			return nil, err
+		}
+		known := *r
+		known.Bucket = in.ID
+		r = &known
+	}
 	res, err := c.Do(ctx, r.Mutation, catalog.Delete{DeleteObject: r}, false)
 	if err != nil {
 		return nil, err
 	}
-	return res.(*tracker.DeleteResult), nil
+	out := *res.(*tracker.DeleteResult)
+	out.In = in
+	return &out, nil
 }
 
 // DeleteObjects implements tracker.Objects. The entries travel in as many

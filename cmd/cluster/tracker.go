@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/fault"
 	"holdfast/internal/peer"
 	"holdfast/internal/rpc"
+	"holdfast/storage"
 	storageremote "holdfast/storage/remote"
 	"holdfast/tracker"
 	"holdfast/tracker/catalog"
@@ -34,6 +35,14 @@ type TrackerConfig struct {
 	Listener  *peer.Listener // for peer.Control and peer.Raft
 	Strict    bool           // reads ask the log, and trust no clock
 	Tune      Tune
+	Between   Between
+}
+
+// Between lets a test stand between the background workers and what they act
+// on. Nil functions change nothing.
+type Between struct {
+	Nodes func(storage.Nodes) storage.Nodes
+	Store func(worker.Store) worker.Store
 }
 
 // Tune holds what tests make shorter or smaller. Zero fields are the
@@ -151,7 +160,15 @@ func (t *Tracker) open() error {
 	setIf(&work.Repair.HoleDelay, tune.HoleDelay)
 	setIf(&work.Repair.Rate, tune.RepairRate)
 	work.Garbage.OldestRead = func() int64 { return t.reads.oldest(t.svc.Now() - timeMargin) }
-	t.workers, err = worker.New(work, t.svc, worker.NewStore(t.cat, worker.DefaultRetention()), t.nodes, t.cfg.Clock, t.cfg.Log)
+	var store worker.Store = worker.NewStore(t.cat, worker.DefaultRetention())
+	var nodes storage.Nodes = t.nodes
+	if f := t.cfg.Between.Store; f != nil {
+		store = f(store)
+	}
+	if f := t.cfg.Between.Nodes; f != nil {
+		nodes = f(nodes)
+	}
+	t.workers, err = worker.New(work, t.svc, store, nodes, t.cfg.Clock, t.cfg.Log)
 	if err != nil {
 		return err
 	}

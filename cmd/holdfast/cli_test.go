@@ -47,6 +47,11 @@ func TestServerRefuses(t *testing.T) {
 		want []string
 	}{
 		{"server", []string{"holdfast server ./data", "holdfast server '/disk{1...4}'"}},
+		{"tracker", []string{"holdfast tracker /var/lib/holdfast --trackers", "--bootstrap"}},
+		{"tracker a b", []string{"name one directory"}},
+		{"tracker recover", []string{"holdfast tracker recover /var/lib/holdfast"}},
+		{"storage", []string{"holdfast storage '/disk{1...4}'", "--trackers"}},
+		{"storage --metrics-address 127.0.0.1:1 " + dir, []string{"holdfast init"}},
 		{"server --catalog-copies 7 " + dir, []string{"--catalog-copies 7", "1, 2 or 3"}},
 		{"server --catalog-copies -1 " + dir, []string{"1, 2 or 3"}},
 		{"server --cors-origin foo " + dir, []string{`"foo"`, "https://app.example.org"}},

@@ -17,6 +17,9 @@ func TestCheckDescriptors(t *testing.T) {
 		warned  bool
 	}{
 		{limit: 0, dirs: 3},
+		{limit: 63, dirs: 0, refused: true},
+		{limit: 64, dirs: 0, warned: true},
+		{limit: 2000, dirs: 0},
 		{limit: 64, dirs: 1, refused: true},
 		{limit: 128, dirs: 1, warned: true},
 		{limit: 255, dirs: 3, refused: true},

@@ -317,6 +317,9 @@ func runGateway(ctx, hurry context.Context, o *roleFlags, s *serverFlags, env fu
 		return err
 	}
 	gw, err := s.gatewayConfig()
+	if err == nil {
+		err = checkDescriptors(descriptors(), 0, common.Log)
+	}
 	if err != nil {
 		return err
 	}

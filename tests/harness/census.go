@@ -32,10 +32,17 @@ type Census struct {
 	Holes         []string // indexes of blobs that are placed nowhere
 	Missing       []string // shards that are not where the catalog has them
 	Bad           []string // shards there with another seal or frames that do not hold
-	Unknown       []string // shards on disk that the catalog does not place there, quarantined and garbage ones aside
-	Quarantined   int      // shards in quarantine
-	Garbage       int      // shards that the catalog knows to be garbage
+	Unknown       []string // shards on disk that the catalog does not place there, quarantined, garbage and late ones aside
+	// Late are shards whose node answered too late for the commit, and whose
+	// index was made again meanwhile. They are no fault before the fence has
+	// passed their tickets: nobody may tell the node before that they are not
+	// the catalog's.
+	Late        []string
+	Quarantined int // shards in quarantine
+	Garbage     int // shards that the catalog knows to be garbage
 
+	fence int64
+	live  map[storage.BlobID]*catalog.BlobState
 	known map[at]*catalog.BlobState
 	dying map[storage.BlobID]bool
 	moved map[at]bool
@@ -66,7 +73,7 @@ func ReadLayout(t testing.TB, dir string) *allinone.Layout {
 func TakeCensus(t testing.TB, dir string) *Census {
 	t.Helper()
 	l := ReadLayout(t, dir)
-	c := &Census{known: map[at]*catalog.BlobState{}, dying: map[storage.BlobID]bool{}, moved: map[at]bool{}}
+	c := &Census{live: map[storage.BlobID]*catalog.BlobState{}, known: map[at]*catalog.BlobState{}, dying: map[storage.BlobID]bool{}, moved: map[at]bool{}}
 	withCatalog(t, l, func(r kv.Reader) error { return c.readCatalog(r) })
 	found := map[at]bool{}
 	for _, m := range l.Nodes {
@@ -117,11 +124,17 @@ func withCatalog(t testing.TB, l *allinone.Layout, f func(kv.Reader) error) {
 
 func (c *Census) readCatalog(r kv.Reader) error {
 	c.Broken = catalog.Check(r)
-	err := catalog.Blobs(r, storage.IDRange{}, func(b *catalog.BlobState) bool {
+	st, err := catalog.ReadState(r)
+	if err != nil {
+		return err
+	}
+	c.fence = st.Fence
+	err = catalog.Blobs(r, storage.IDRange{}, func(b *catalog.BlobState) bool {
 		if b.Dying {
 			c.dying[b.ID] = true
 		} else {
 			c.Blobs++
+			c.live[b.ID] = b
 		}
 		for i, p := range b.Shards {
 			if p == (storage.Placement{}) {
@@ -195,6 +208,9 @@ func (c *Census) shard(ctx context.Context, n *node.Node, info *storage.ShardInf
 	case c.dying[info.ID.Blob] || c.moved[here]:
 		c.Garbage++
 		return
+	case b == nil && c.late(info):
+		c.Late = append(c.Late, fmt.Sprintf("%s on node %d", info.ID, here.node))
+		return
 	case b == nil:
 		c.Unknown = append(c.Unknown, fmt.Sprintf("%s on node %d", info.ID, here.node))
 		return
@@ -206,6 +222,13 @@ func (c *Census) shard(ctx context.Context, n *node.Node, info *storage.ShardInf
 	if err := verify(ctx, n, info); err != nil {
 		c.Bad = append(c.Bad, fmt.Sprintf("%s on node %d: %v", info.ID, here.node, err))
 	}
+}
+
+// late reports whether a shard came too late for its commit, was made again
+// under a later generation, and may still be there.
+func (c *Census) late(info *storage.ShardInfo) bool {
+	b, i := c.live[info.ID.Blob], int(info.ID.Index)
+	return b != nil && i < len(b.Shards) && b.Shards[i].Gen > info.ID.Gen && info.Expiry > c.fence
 }
 
 // verify reads a shard and checks every frame.
@@ -267,7 +290,7 @@ func (c *Census) Clean(t testing.TB) {
 	for _, p := range c.Problems(true) {
 		t.Errorf("census: %s", p)
 	}
-	t.Logf("census: %d blobs, %d shards, %d garbage, %d in quarantine", c.Blobs, c.Shards, c.Garbage, c.Quarantined)
+	t.Logf("census: %d blobs, %d shards, %d late, %d garbage, %d in quarantine", c.Blobs, c.Shards, len(c.Late), c.Garbage, c.Quarantined)
 }
 
 // CheckCatalog fails the test unless a stopped server's catalog holds its own

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"fmt"
+
 	"holdfast/tracker"
 )
 
@@ -69,7 +71,7 @@ func (b *batch) allows(p *tracker.Policy) error {
 		groups = append(groups, g)
 		return err == nil
 	})
-	if err := tracker.CheckPolicy(p, groups); err != nil {
+	if err := fitsGroups(p, groups); err != nil {
 		return err
 	}
 	b.key = keyPolicy(b.key, p.BucketID, p.Class)
@@ -98,4 +100,46 @@ func (b *batch) dropPolicies(id tracker.BucketID) {
 	for _, k := range keys {
 		b.delete(k)
 	}
+}
+
+// fitsGroups judges a policy by the groups there are: what it names must be
+// there, and a pinned group must carry the class of the objects that it is for.
+func fitsGroups(p *tracker.Policy, groups []tracker.Group) error {
+	var pin *tracker.Group
+	carried := p.Class == ""
+	for i := range groups {
+		g := &groups[i]
+		carried = carried || classOf(g) == p.Class
+		if p.Kind == tracker.Pinned && g.ID == p.GroupID {
+			pin = g
+		}
+	}
+	switch {
+	case !carried:
+		return fmt.Errorf("class %s: %w", p.Class, tracker.ErrNoSuchClass)
+	case p.Kind != tracker.Pinned:
+		return nil
+	case pin == nil:
+		return fmt.Errorf("group %d: %w", p.GroupID, tracker.ErrNoSuchGroup)
+	case p.Class != "" && classOf(pin) != p.Class:
+		return fmt.Errorf("group %s carries class %s, not %s: %w", pin.Name, classOf(pin), p.Class, tracker.ErrWrongClass)
+	case p.Class == "" && p.BucketID != 0 && classOf(pin) != tracker.DefaultClass:
+		return fmt.Errorf("group %s carries class %s, and objects that name none are %s; pin that class of the bucket alone, or another group: %w",
+			pin.Name, classOf(pin), tracker.DefaultClass, tracker.ErrWrongClass)
+	case p.Class != "" || p.BucketID != 0:
+		return nil
+	}
+	for i := range groups {
+		if g := &groups[i]; classOf(g) != classOf(pin) {
+			return fmt.Errorf("group %s carries class %s, and there are groups of %s; pin a class: %w", pin.Name, classOf(pin), classOf(g), tracker.ErrWrongClass)
+		}
+	}
+	return nil
+}
+
+func classOf(g *tracker.Group) string {
+	if g.Class == "" {
+		return tracker.DefaultClass
+	}
+	return g.Class
 }

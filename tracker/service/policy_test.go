@@ -192,8 +192,6 @@ func TestPinnedGoesNowhereElse(t *testing.T) {
 		"no group named":  {tracker.SetPolicy{Kind: tracker.Pinned}, tracker.ErrInvalid},
 		"a group for all": {tracker.SetPolicy{Kind: tracker.Balance, Group: "second"}, tracker.ErrInvalid},
 		"no kind":         {tracker.SetPolicy{Kind: 9}, tracker.ErrInvalid},
-		"no class":        {tracker.SetPolicy{Class: "GLACIER", Kind: tracker.Balance}, tracker.ErrNoSuchClass},
-		"wrong class":     {tracker.SetPolicy{Bucket: "a", Kind: tracker.Pinned, Group: "rare"}, tracker.ErrWrongClass},
 	} {
 		if _, err := r.SetPolicy(t.Context(), &x.r); !errors.Is(err, x.want) {
 			t.Errorf("%s: %v", name, err)

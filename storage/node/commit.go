@@ -44,6 +44,8 @@ type record struct {
 }
 
 const (
+	// gatherMax is from how many on a leader looks for no more.
+	gatherMax = 64
 	// groupBytes bounds what one leader takes at once.
 	groupBytes = 16 << 20
 	// indexSyncBytes bounds the tail that a start after a crash scans.
@@ -94,10 +96,7 @@ func (c *committer) submit(r *record) {
 	}
 	c.mu.busy = true
 	c.mu.Unlock()
-	// Whoever is ready to run may be about to queue: where processors are short
-	// and the disk is fast, groups would stay small. A lone writer goes on at
-	// once.
-	runtime.Gosched()
+	c.gather()
 	c.mu.Lock()
 	group := c.take()
 	c.mu.Unlock()
@@ -125,6 +124,22 @@ func (c *committer) submit(r *record) {
 		c.mu.spare = group[:0]
 	}
 	c.mu.Unlock()
+}
+
+// gather lets those run that are ready, for as long as that brings more into
+// the queue: they may be about to write, and where processors are short and the
+// disk is fast groups would stay small. A lone writer goes on at once.
+func (c *committer) gather() {
+	for before := 0; ; {
+		runtime.Gosched()
+		c.mu.Lock()
+		n := len(c.mu.queue)
+		c.mu.Unlock()
+		if n <= before || n >= gatherMax {
+			return
+		}
+		before = n
+	}
 }
 
 // take takes a group off the queue: at least one, up to groupBytes. With

@@ -27,6 +27,7 @@ import (
 // expired and the quarantine has passed, the disks of the nodes hold what the
 // catalog references and 1 % at most.
 func TestSpaceAfterCrashes(t *testing.T) {
+	lengthy(t)
 	// Tickets and the readers' grace are short; the nodes' clocks jump, so that
 	// they look for quarantines that ended more often than every ten minutes.
 	const ticketLife = 15 * time.Second

@@ -382,6 +382,9 @@ func CheckAddress(addr string) error {
 // Service returns the tracker itself, for tests that look behind the network.
 func (t *Tracker) Service() *service.Service { return t.svc }
 
+// Catalog is its copy of the catalog, for the same.
+func (t *Tracker) Catalog() *service.Catalog { return t.cat }
+
 // Workers are its background workers, for the same.
 func (t *Tracker) Workers() *worker.Workers { return t.workers }
 

@@ -24,6 +24,7 @@ import (
 // A client must sign by its gateway's clock, within the 15 minutes that S3
 // allows: the raw clients here do.
 func TestClocksApart(t *testing.T) {
+	lengthy(t)
 	// Catalog time begins with the clock of the tracker that begins the
 	// catalog, and a leader two hours ahead of it must not drag it along.
 	offset := map[string]time.Duration{"tracker1": -time.Hour, "tracker2": time.Hour, "default1": time.Hour, "default2": -time.Hour,

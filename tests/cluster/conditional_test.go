@@ -14,6 +14,7 @@ import (
 // times, while the leading tracker is killed: exactly one of them is told that
 // it did, and its bytes are there.
 func TestOneWinner(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Gateways: 3, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-2", Nodes: 3}}})
 	var raws []*harness.Raw
 	for _, g := range c.Gateways {

@@ -158,6 +158,7 @@ func (s gatedStore) DropGarbage(ctx context.Context, upTo catalog.GarbageID) err
 // network, while clients write. Whoever leads next goes on: nothing is lost,
 // and the drained node ends empty.
 func TestRepairCutOff(t *testing.T) {
+	lengthy(t)
 	s := &saw{hit: make(chan string, 1)}
 	r := harness.StartRoles(t, harness.RolesOptions{
 		Groups: []harness.GroupSpec{{Name: "default", Scheme: "rs-2+2", Nodes: 6}},

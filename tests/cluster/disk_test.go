@@ -36,6 +36,7 @@ func rolesCensus(t *testing.T, r *harness.Roles, bucket string) {
 // write is lost, no byte is wrong, and no request fails for good. Once the
 // disk is well the node goes on without a restart and lacks nothing.
 func TestSickDisk(t *testing.T) {
+	lengthy(t)
 	disks := map[string]*harness.SickDisk{"fast1": {}, "bulk1": {}}
 	r := harness.StartRoles(t, harness.RolesOptions{Gateways: 2,
 		Groups: []harness.GroupSpec{{Name: "fast", Scheme: "rep-3", Nodes: 3}, {Name: "bulk", Scheme: "rs-2+2", Class: "STANDARD_IA", Nodes: 5}},
@@ -80,6 +81,7 @@ func TestSickDisk(t *testing.T) {
 // TestRepairPassesOverAHangingDisk: a node hangs and tells of itself all the
 // same. What could not be written to it is made elsewhere while it hangs.
 func TestRepairPassesOverAHangingDisk(t *testing.T) {
+	lengthy(t)
 	sick := &harness.SickDisk{}
 	r := harness.StartRoles(t, harness.RolesOptions{
 		Groups: []harness.GroupSpec{{Name: "default", Scheme: "rs-2+2", Nodes: 5}},

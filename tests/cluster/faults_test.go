@@ -20,6 +20,7 @@ func groups() []harness.GroupSpec {
 // processes are killed, paused and emptied: no acknowledged write is lost, no
 // byte is wrong, and within the redundancy no request fails for good.
 func TestFaults(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Gateways: 2, Groups: groups()})
 	l := startLoad(t, c, 6, "STANDARD", "STANDARD_IA")
 	n := scaled(150)
@@ -78,6 +79,7 @@ func TestFaults(t *testing.T) {
 // TestEmptiedNode empties a node's directory: it is refused until a person
 // gives the node up, and what it held is rebuilt.
 func TestEmptiedNode(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{
 		Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-2", Nodes: 3}},
 	})

@@ -16,6 +16,7 @@ import (
 // disk nearly full the catalog takes deletes only (SAFETY B5), and all again
 // once there is room, or once that tracker is stopped.
 func TestFullDisk(t *testing.T) {
+	lengthy(t)
 	const roomy = 8 << 30 // a limit, not taken; over twice what a tracker wants free
 	c := harness.StartCluster(t, harness.ClusterOptions{Gateways: 2,
 		Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-3", Nodes: 3}},

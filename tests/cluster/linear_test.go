@@ -275,6 +275,7 @@ func (g gatewayDoor) list([]string) (map[string]string, error) {
 // TestLinearizable takes a history of hot keys through three gateways while
 // leading trackers are killed and paused, and has it judged.
 func TestLinearizable(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Gateways: 3, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-1", Nodes: 1}}})
 	c.Gateways[0].Raw().Must(t, http.StatusOK, "PUT", "/bucket", "", nil)
 	tags := &etags{by: map[string]string{}}

@@ -91,6 +91,14 @@ func (l *load) enter(phase string) {
 	l.mu.order = append(l.mu.order, phase)
 }
 
+// lengthy leaves a test out of the short form, which make check runs.
+func lengthy(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes half a minute; make test runs it")
+	}
+}
+
 // scaled is a number of operations in the short form of the tests, or twenty
 // times that in the long one.
 func scaled(n int64) int64 {

@@ -15,6 +15,7 @@ import (
 // write is lost, no byte is wrong, no request fails for good, and afterwards
 // the trackers hold the same and every shard is where the catalog has it.
 func TestPartition(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Isolated: true, Gateways: 2,
 		Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-3", Nodes: 4}}})
 	l := startLoad(t, c, 6, "STANDARD")

@@ -108,6 +108,7 @@ func censusOf(t *testing.T, raw *harness.Raw, disks []disk, bucket string) {
 // census of the disks finds full redundancy; the bytes went from node to node,
 // and no node sent much more than the others.
 func TestRepair(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Groups: []harness.GroupSpec{{Name: "default", Scheme: "rs-2+2", Nodes: 6}}})
 	raw := c.Gateways[0].Raw()
 	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)

@@ -48,6 +48,7 @@ func TestTraffic(t *testing.T) {
 // network, headers and all, while 200 MiB are written and read and while a lost
 // node is rebuilt: orders of magnitude less than the shards that move.
 func TestTrackersSendNoShards(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Isolated: true, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rs-2+2", Nodes: 5}}})
 	raw := c.Gateways[0].Raw()
 	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)

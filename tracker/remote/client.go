@@ -167,18 +167,25 @@ const (
 )
 
 // call asks until there is an answer, a refusal, or no time left. prepare sets
-// the request up for an attempt.
+// the request up for an attempt; nil is for a call that changes nothing, of
+// which no attempt leaves anything uncertain.
 func call[Req, Resp any](ctx context.Context, c *Client, service, method string, patience time.Duration, req *Req, prepare func(left time.Duration)) (*Resp, error) {
 	until := c.cfg.Clock.Now().Add(patience)
 	uncertain := false
 	try, pause := c.cfg.FirstTry, firstPause
+	var last error
 	for {
 		left := until.Sub(c.cfg.Clock.Now())
+		if left <= 0 && last != nil {
+			return nil, gaveUp(uncertain, last)
+		}
 		p, err := c.peer()
 		if err != nil {
 			return nil, err
 		}
-		prepare(left)
+		if prepare != nil {
+			prepare(left)
+		}
 		out, err := attempt[Req, Resp](ctx, p, service, method, min(try, max(left, 0)), req)
 		if err == nil {
 			return out, nil
@@ -191,7 +198,8 @@ func call[Req, Resp any](ctx context.Context, c *Client, service, method string,
 		if !again {
 			return out, err
 		}
-		uncertain = uncertain || maybe
+		uncertain = uncertain || maybe && prepare != nil
+		last = err
 		var h rpc.Hinter
 		hint := ""
 		if errors.As(err, &h) {
@@ -202,7 +210,7 @@ func call[Req, Resp any](ctx context.Context, c *Client, service, method string,
 			try = min(2*try, longestTry)
 		}
 		if cause := ctx.Err(); cause != nil {
-			return nil, gaveUp(uncertain, fmt.Errorf("%w: %w", cause, err))
+			return nil, gaveUp(uncertain, fmt.Errorf("%w: %v", cause, err))
 		}
 		if c.cfg.Clock.Now().Add(pause).After(until) {
 			return nil, gaveUp(uncertain, err)
@@ -222,14 +230,17 @@ func attempt[Req, Resp any](ctx context.Context, p *rpc.Client, service, method 
 	return rpc.Call[Req, Resp](ctx, p, service, method, req)
 }
 
+// gaveUp says whether an attempt may have been done, and why there is no answer.
 func gaveUp(uncertain bool, err error) error {
 	switch {
 	case uncertain && !errors.Is(err, tracker.ErrUncertain):
 		return fmt.Errorf("%w (last: %w)", tracker.ErrUncertain, err)
 	case uncertain, errors.Is(err, tracker.ErrUnavailable):
 		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: no tracker answers (last: %w)", tracker.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w (last: %v)", tracker.ErrUnavailable, err)
+	return fmt.Errorf("%w: no tracker answers (last: %v)", tracker.ErrUnavailable, err)
 }
 
 func (c *Client) wait(ctx context.Context, d time.Duration) error {
@@ -244,11 +255,7 @@ func (c *Client) wait(ctx context.Context, d time.Duration) error {
 // read asks for something that changes nothing, so that an answer that was
 // lost is no matter.
 func read[Req, Resp any](ctx context.Context, c *Client, service, method string, req *Req) (*Resp, error) {
-	out, err := call[Req, Resp](ctx, c, service, method, c.cfg.ReadPatience, req, func(time.Duration) {})
-	if errors.Is(err, tracker.ErrUncertain) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: no tracker answers: %v", tracker.ErrUnavailable, err)
-	}
-	return out, err
+	return call[Req, Resp](ctx, c, service, method, c.cfg.ReadPatience, req, nil)
 }
 
 // mutating is a request that changes the catalog.

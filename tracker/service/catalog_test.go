@@ -18,6 +18,7 @@ import (
 	"holdfast/tracker"
 	"holdfast/tracker/catalog"
 	"holdfast/tracker/catalog/catalogtest"
+	"holdfast/tracker/trackertest"
 )
 
 func newCatalog(t *testing.T) (*Catalog, *catalogtest.Log) {
@@ -31,6 +32,13 @@ func newCatalog(t *testing.T) (*Catalog, *catalogtest.Log) {
 	return NewCatalog(l, clock.System{}), l
 }
 
+func TestConformance(t *testing.T) {
+	trackertest.Run(t, func(t *testing.T) tracker.Catalog {
+		c, _ := newCatalog(t)
+		return c
+	})
+}
+
 func mustBucket(t *testing.T, c *Catalog, name string) tracker.BucketID {
 	t.Helper()
 	b, err := c.CreateBucket(t.Context(), &tracker.CreateBucket{Name: name, Owner: "root"})
@@ -42,115 +50,6 @@ func mustBucket(t *testing.T, c *Catalog, name string) tracker.BucketID {
 
 func small(b tracker.BucketID, key, body string) *tracker.PutObject {
 	return &tracker.PutObject{Bucket: b, Key: key, Meta: tracker.Meta{ETag: "e-" + body, Size: int64(len(body))}, Inline: []byte(body)}
-}
-
-func TestCatalogBuckets(t *testing.T) {
-	t.Parallel()
-	c, _ := newCatalog(t)
-	ctx := t.Context()
-	id := mustBucket(t, c, "one")
-	if b, err := c.CreateBucket(ctx, &tracker.CreateBucket{Name: "one", Owner: "other"}); !errors.Is(err, tracker.ErrBucketExists) || b.ID != id || b.Owner != "root" {
-		t.Fatal(b, err)
-	}
-	if err := c.SetVersioning(ctx, &tracker.SetVersioning{Bucket: id, State: tracker.VersioningEnabled}); err != nil {
-		t.Fatal(err)
-	}
-	b, err := c.Bucket(ctx, "one")
-	if err != nil || b.Versioning != tracker.VersioningEnabled || b.Created == 0 || b.Name != "one" {
-		t.Fatalf("%+v %v", b, err)
-	}
-	if p, err := c.ListBuckets(ctx, &tracker.ListBuckets{Max: 10}); err != nil || len(p.Buckets) != 1 {
-		t.Fatal(p, err)
-	}
-	if _, err := c.PutObject(ctx, small(id, "k", "v")); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.DeleteBucket(ctx, &tracker.DeleteBucket{Name: "one"}); !errors.Is(err, tracker.ErrBucketNotEmpty) {
-		t.Fatal(err)
-	}
-	p, err := c.ListVersions(ctx, &tracker.ListVersions{Bucket: id, Max: 10})
-	if err != nil || len(p.Entries) != 1 {
-		t.Fatal(p, err)
-	}
-	r, err := c.DeleteObject(ctx, &tracker.DeleteObject{Bucket: id, Key: "k", Version: p.Entries[0].ID})
-	if err != nil || r.VersionID != p.Entries[0].ID {
-		t.Fatal(r, err)
-	}
-	if err := c.DeleteBucket(ctx, &tracker.DeleteBucket{Name: "one"}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Bucket(ctx, "one"); !errors.Is(err, tracker.ErrNoSuchBucket) {
-		t.Fatal(err)
-	}
-	if _, err := c.Usage(ctx, id); !errors.Is(err, tracker.ErrNoSuchBucket) {
-		t.Fatal(err)
-	}
-}
-
-// Of fifty writers at once exactly one wins, for every kind of write.
-func TestOneWinner(t *testing.T) {
-	t.Parallel()
-	c, _ := newCatalog(t)
-	ctx := t.Context()
-	for _, state := range []tracker.Versioning{tracker.Unversioned, tracker.VersioningEnabled, tracker.VersioningSuspended} {
-		b := mustBucket(t, c, fmt.Sprintf("bucket-%d", state))
-		if state != tracker.Unversioned {
-			if err := c.SetVersioning(ctx, &tracker.SetVersioning{Bucket: b, State: state}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		race := func(what string, lost error, write func(i int) error) {
-			t.Helper()
-			var wg sync.WaitGroup
-			var wins atomic.Int64
-			for i := range 50 {
-				wg.Go(func() {
-					switch err := write(i); {
-					case err == nil:
-						wins.Add(1)
-					case !errors.Is(err, lost):
-						t.Errorf("%s: %v", what, err)
-					}
-				})
-			}
-			if wg.Wait(); wins.Load() != 1 {
-				t.Errorf("%s: %d winners", what, wins.Load())
-			}
-		}
-		race("If-None-Match", tracker.ErrPrecondition, func(i int) error {
-			r := small(b, "k", fmt.Sprint(i))
-			r.IfNoneMatch = []string{"*"}
-			_, err := c.PutObject(ctx, r)
-			return err
-		})
-		o, err := c.GetObject(ctx, &tracker.GetObject{Bucket: b, Key: "k", Data: true})
-		if err != nil || o.ETag != "e-"+string(o.Inline) {
-			t.Fatal(o, err)
-		}
-		race("If-Match", tracker.ErrPrecondition, func(i int) error {
-			r := small(b, "k", fmt.Sprint("second", i))
-			r.IfMatch = []string{o.ETag}
-			_, err := c.PutObject(ctx, r)
-			return err
-		})
-		if o, err = c.GetObject(ctx, &tracker.GetObject{Bucket: b, Key: "k"}); err != nil {
-			t.Fatal(err)
-		}
-		race("DELETE If-Match", tracker.ErrNoSuchKey, func(int) error {
-			_, err := c.DeleteObject(ctx, &tracker.DeleteObject{Bucket: b, Key: "k", Conditions: tracker.Conditions{IfMatch: []string{o.ETag}}})
-			return err
-		})
-		uploads := make([]*tracker.CompleteUpload, 50)
-		for i := range uploads {
-			uploads[i] = oneUpload(t, c, b, "k", i)
-		}
-		race("Complete", tracker.ErrPrecondition, func(i int) error {
-			q := *uploads[i]
-			q.IfNoneMatch = []string{"*"}
-			_, err := c.CompleteUpload(ctx, &q)
-			return err
-		})
-	}
 }
 
 var blobIDs atomic.Uint64
@@ -420,35 +319,6 @@ func TestCompleteWhilePartsChange(t *testing.T) {
 	}
 	if _, err := c.GetObject(ctx, &tracker.GetObject{Bucket: b, Key: "k", Data: true}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestBadNames(t *testing.T) {
-	t.Parallel()
-	c, _ := newCatalog(t)
-	ctx := t.Context()
-	b := mustBucket(t, c, "bucket")
-	for _, key := range []string{"", string(bytes.Repeat([]byte{'k'}, 1025))} {
-		if _, err := c.PutObject(ctx, small(b, key, "v")); !errors.Is(err, tracker.ErrInvalid) {
-			t.Error(err)
-		}
-	}
-	if _, err := c.DeleteObject(ctx, &tracker.DeleteObject{Bucket: b, Key: "k", Version: "nonsense"}); !errors.Is(err, tracker.ErrNoSuchVersion) {
-		t.Error(err)
-	}
-	if err := c.PutPart(ctx, &tracker.PutPart{UploadRef: tracker.UploadRef{Bucket: b, Key: "k", Upload: "nonsense"}}); !errors.Is(err, tracker.ErrNoSuchUpload) {
-		t.Error(err)
-	}
-	if _, err := c.GetUpload(ctx, tracker.UploadRef{Bucket: b, Key: "k", Upload: "nonsense"}); !errors.Is(err, tracker.ErrNoSuchUpload) {
-		t.Error(err)
-	}
-	if _, err := c.PutObject(ctx, small(b+1, "k", "v")); !errors.Is(err, tracker.ErrNoSuchBucket) {
-		t.Error(err)
-	}
-	r := small(b, "k", "v")
-	r.Size = 2
-	if _, err := c.PutObject(ctx, r); !errors.Is(err, tracker.ErrInvalid) {
-		t.Error(err)
 	}
 }
 

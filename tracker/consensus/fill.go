@@ -40,7 +40,7 @@ func (r *Replica) fill() error {
 		return errors.Join(append([]error{fmt.Errorf("%w: a new catalog is begun only once every other tracker has answered that it has none",
 			tracker.ErrUnavailable)}, errs...)...)
 	case rival != "":
-		return conflict("tracker %s was told to begin a catalog too; only one may", rival)
+		return conflict("tracker %s was told to begin a catalog too (--bootstrap), and only one may: take the flag from one of the two and restart that", rival)
 	}
 	return r.bootstrap()
 }

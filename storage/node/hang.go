@@ -18,7 +18,16 @@ type calls struct {
 		look  chan struct{}        // closed when the look that is under way has ended
 		began time.Time            // of that look
 		err   error                // what the last look found
+		over  bool                 // the node is being closed
 	}
+}
+
+// close waits for a look that is under way; none is begun any more.
+func (c *calls) close() {
+	c.mu.Lock()
+	c.mu.over = true
+	c.mu.Unlock()
+	c.wg.Wait()
 }
 
 // begin notes a call; end must be called with what it returns.
@@ -65,6 +74,10 @@ func (n *Node) look() error {
 	c := &n.calls
 	c.mu.Lock()
 	done := c.mu.look
+	if c.mu.over {
+		defer c.mu.Unlock()
+		return c.mu.err
+	}
 	if done == nil {
 		done = make(chan struct{})
 		c.mu.look, c.mu.began = done, time.Now()

@@ -245,7 +245,7 @@ func (n *Node) Close() error {
 	if n.lock != nil {
 		errs = append(errs, n.lock.Close())
 	}
-	n.calls.wg.Wait()
+	n.calls.close()
 	return errors.Join(errs...)
 }
 

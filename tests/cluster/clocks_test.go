@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/cmd/cluster"
+	"holdfast/storage"
 	"holdfast/tests/harness"
 )
 
@@ -26,17 +28,20 @@ import (
 func TestClocksApart(t *testing.T) {
 	lengthy(t)
 	// Catalog time begins with the clock of the tracker that begins the
-	// catalog, and a leader two hours ahead of it must not drag it along.
+	// catalog. The others are an hour and two hours ahead of that one, and must
+	// not drag catalog time along when they lead.
 	offset := map[string]time.Duration{"tracker1": -time.Hour, "tracker2": time.Hour, "default1": time.Hour, "default2": -time.Hour,
 		"gateway1": time.Hour, "gateway2": -time.Hour}
+	clocks := map[string]*harness.Clock{}
+	for _, name := range []string{"tracker1", "tracker2", "tracker3", "default1", "default2", "default3", "gateway1", "gateway2", "gateway3"} {
+		clocks[name] = harness.NewClock()
+		clocks[name].Jump(offset[name])
+	}
 	r := harness.StartRoles(t, harness.RolesOptions{Gateways: 3, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-3", Nodes: 3}},
-		Common: func(name string, c *cluster.Common) {
-			clk := harness.NewClock()
-			clk.Jump(offset[name])
-			c.Clock = clk
-		},
-		// A ticket lives for less than the clocks are apart.
+		Common: func(name string, c *cluster.Common) { c.Clock = clocks[name] },
+		// A ticket lives, and a quarantine lasts, for less than the clocks are apart.
 		Tracker: func(_ string, c *cluster.TrackerConfig) { c.Tune.TicketLife = 30 * time.Minute },
+		Storage: func(_ string, c *cluster.StorageConfig) { c.Limits.Quarantine = 30 * time.Minute },
 	})
 	var raws []*harness.Raw
 	for _, g := range r.Gateways {
@@ -61,11 +66,11 @@ func TestClocksApart(t *testing.T) {
 	l.enter("control of clocks apart")
 	l.wait(n)
 	led := map[string]bool{}
-	for round := 0; round < 3 || !led["tracker2"] && round < 10; round++ {
+	for round := range 3 {
 		ordered(t, raws, round)
 		lead := r.Leader()
 		led[lead.Name] = true
-		l.enter("leader stopped: " + lead.Name)
+		l.enter(fmt.Sprintf("%d: leader stopped: %s", round+1, lead.Name))
 		// A body under way, whose ticket was granted by a leader of another clock.
 		slow := body(fmt.Sprintf("slow-%d", round), 6<<20)
 		from, to := io.Pipe()
@@ -89,20 +94,51 @@ func TestClocksApart(t *testing.T) {
 			t.Errorf("slow-%d has other bytes", round)
 		}
 		lead.Start()
-		l.enter("after: " + lead.Name)
+		l.enter(fmt.Sprintf("%d: after", round+1))
 		r.WaitReady()
 		l.wait(n / 3)
 	}
 	ordered(t, raws, 100)
 	l.end()
 
-	// Whatever a clock says, a whole comparison of catalog and nodes finds no
-	// shard that is nobody's: no ticket has expired by catalog time.
+	// Two of the three copies of an object are disowned by mistake. Whatever
+	// the nodes' clocks say, which go on by hours here, the quarantine lasts by
+	// catalog time, and they are revived.
+	extent := inspect(t, raws[0], "bucket", "old").Extents[0]
+	var blob storage.BlobID
+	if n, err := hex.Decode(blob[:], []byte(extent.Blob)); err != nil || n != len(blob) {
+		t.Fatal(extent.Blob, err)
+	}
+	for _, s := range extent.Shards {
+		for _, name := range []string{"default1", "default2"} {
+			if nodeBy(t, r.Status, r.Role(name).Addr).ID != s.Node {
+				continue
+			}
+			api, err := r.Role(name).Storage().Shards(s.Node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := storage.ShardID{Blob: blob, Index: uint8(s.Index), Gen: s.Generation}
+			if err := api.Disown(t.Context(), []storage.ShardID{id}, time.UnixMilli(r.Leader().Tracker().Service().Now())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	jumps := 0
+	harness.Until(t, time.Minute, "the nodes look for quarantines that ended", func() bool {
+		clocks["default1"].Jump(11 * time.Minute)
+		clocks["default2"].Jump(11 * time.Minute)
+		jumps++
+		return jumps == 20
+	})
+
+	// A whole comparison of catalog and nodes revives these, and finds no shard
+	// that is nobody's: no ticket has expired by catalog time.
 	workers := r.Leader().Tracker().Workers()
 	passes := workers.Findings().Passes
 	workers.Reconcile(0)
 	harness.Until(t, time.Minute, "a whole pass of reconcile", func() bool { return workers.Findings().Passes > passes })
-	if f := workers.Findings(); f.Disowned != 0 || f.Missing != 0 || f.Ranges == 0 {
+	if f := workers.Findings(); f.Disowned != 0 || f.Revived < 2 || f.Missing != 0 || f.Ranges == 0 {
 		t.Errorf("reconcile found %+v", f)
 	}
 

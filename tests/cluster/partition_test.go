@@ -57,7 +57,14 @@ func TestPartition(t *testing.T) {
 			heal()
 			return func() {}
 		}},
-		{"storage node cut off", func() func() { return cut("default1") }},
+		{"storage node cut off", func() func() {
+			heal := cut("default1")
+			harness.Until(t, time.Minute, "the node is suspected", func() bool {
+				n := nodeOf(c, c.Process("default1").Addr)
+				return n != nil && n.State != tracker.NodeActive
+			})
+			return heal
+		}},
 		{"storage node cut from gateways", func() func() { return apart("default2", c.Gateways...) }},
 		{"storage node cut from trackers", func() func() { return apart("default3", c.Trackers...) }},
 	} {

@@ -35,15 +35,7 @@ func placed(t *testing.T, raw *harness.Raw, bucket string) map[place]string {
 	}
 	out := map[place]string{}
 	for _, k := range page.Contents {
-		q, err := json.Marshal(map[string]string{"bucket": bucket, "key": k.Key})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := raw.Must(t, http.StatusOK, "POST", "/-/admin/v1/inspect", "", q)
-		var i gateway.Inspection
-		if err := json.Unmarshal(a.Body, &i); err != nil {
-			t.Fatal(err)
-		}
+		i := inspect(t, raw, bucket, k.Key)
 		for _, e := range i.Extents {
 			for _, s := range e.Shards {
 				if s.Node == 0 {
@@ -55,6 +47,20 @@ func placed(t *testing.T, raw *harness.Raw, bucket string) map[place]string {
 		}
 	}
 	return out
+}
+
+// inspect asks for an object down to its shards.
+func inspect(t *testing.T, raw *harness.Raw, bucket, key string) (i gateway.Inspection) {
+	t.Helper()
+	q, err := json.Marshal(map[string]string{"bucket": bucket, "key": key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := raw.Must(t, http.StatusOK, "POST", "/-/admin/v1/inspect", "", q)
+	if err := json.Unmarshal(a.Body, &i); err != nil {
+		t.Fatal(err)
+	}
+	return i
 }
 
 // disk is a node's directory, and who has it open.

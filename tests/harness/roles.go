@@ -284,6 +284,14 @@ func (p *Role) Tracker() *cluster.Tracker {
 	return t
 }
 
+// Storage is the storage process of the role, nil while it does not run.
+func (p *Role) Storage() *cluster.Storage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, _ := p.mu.role.(*cluster.Storage)
+	return s
+}
+
 // Raw returns a client of a gateway that signs by the gateway's clock: S3
 // refuses a signature that is 15 minutes off (RequestTimeTooSkewed), whatever
 // the clocks of the other roles say.

@@ -11,6 +11,8 @@
 //
 //   - Group.Run: watches the leadership.
 //   - Width (usually one) for each task, within a term; Run waits for them.
+//   - One for each rebuild that a node is asked for. One whose node hangs deaf
+//     in this process is left behind, until it answers.
 package worker
 
 import (

@@ -74,7 +74,8 @@ func (h *handler) cluster(r *mux.Router) {
 		return h.op.SetNodeRole(r.Context(), q.Node, role, q.Force)
 	})
 	r.Methods(http.MethodGet).Path(Prefix + "policy").HandlerFunc(h.serve("admin:Policies", func(r *http.Request, _ []byte) (any, error) {
-		return h.op.Policies(r.Context())
+		list, err := h.op.Policies(r.Context())
+		return append([]tracker.Policy{}, list...), err // JSON has [] where none is set
 	}))
 	post(h, r, "policy/set", "admin:SetPolicy", func(r *http.Request, q *PolicyRequest) (any, error) {
 		kind, err := tracker.ParsePolicy(q.Policy)

@@ -98,6 +98,9 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("groups do not take turns: %v", got)
 		}
 	}
+	if out := admin(t, g, true, "policy", "list", "--json"); strings.TrimSpace(out) != "[]" {
+		t.Errorf("no policy is set, and the list is %s", out)
+	}
 	admin(t, g, true, "policy", "set", "pinned", "--bucket", "pinned", "--group", "two")
 	admin(t, g, true, "policy", "set", "round-robin")
 	var got []string

@@ -20,11 +20,15 @@ const ticketDomain = "holdfast ticket 1\n"
 //	27      8 each  node, epoch
 func (t *Ticket) Sign(key []byte) { t.MAC = t.mac(key) }
 
-// Signed reports whether the ticket bears a signature under key, in time that
-// does not depend on the signature.
-func (t *Ticket) Signed(key []byte) bool {
-	want := t.mac(key)
-	return hmac.Equal(want[:], t.MAC[:])
+// Signed reports whether the ticket bears a signature under one of the keys, in
+// time that does not depend on the signature.
+func (t *Ticket) Signed(keys ...[]byte) bool {
+	signed := false
+	for _, key := range keys {
+		want := t.mac(key)
+		signed = hmac.Equal(want[:], t.MAC[:]) || signed
+	}
+	return signed
 }
 
 func (t *Ticket) mac(key []byte) (sum [32]byte) {

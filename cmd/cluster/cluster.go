@@ -30,13 +30,20 @@ import (
 // Access is what lets a process into a cluster.
 type Access struct {
 	Secret peer.Secret
+	// ID is the cluster's id, "" where it is the one of the secret: the secret
+	// was never changed.
+	ID string
 	// Credentials are those of the role; see peer.Derived and peer.Given.
 	Credentials *peer.Credentials
 }
 
-// Cluster is the cluster's id. It comes from the secret, so that no role has
-// to be told it, and two clusters never take each other's directories.
+// Cluster is the cluster's id. It comes from the secret with which the cluster
+// began, so that no role has to be told it until the secret is changed, and two
+// clusters never take each other's directories.
 func (a *Access) Cluster() string {
+	if a.ID != "" {
+		return a.ID
+	}
 	return uuid.UUID(a.Secret.Derive("cluster id", 16)).String()
 }
 

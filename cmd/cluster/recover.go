@@ -76,7 +76,7 @@ func inspect(cfg *TrackerConfig) (*TrackerCopy, *consensus.Copy, error) {
 		return nil, nil, fmt.Errorf("%w; if a tracker runs on this directory, stop it first", err)
 	}
 	if own := cfg.Access.Cluster(); c.Cluster != own {
-		return nil, nil, fmt.Errorf("%s is of cluster %s, and the secret of %s; give that cluster's secret", cfg.Dir, c.Cluster, own)
+		return nil, nil, fmt.Errorf("%s is of cluster %s, and the secret of %s; give that cluster's secret, or if it was changed --cluster-id %[2]s", cfg.Dir, c.Cluster, own)
 	}
 	out.Cluster, out.Tracker, out.Term, out.Index = c.Cluster, c.ID, c.Term, c.Index
 	for _, m := range c.Members {

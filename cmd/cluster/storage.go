@@ -81,7 +81,7 @@ func NewStorage(ctx context.Context, cfg StorageConfig) (*Storage, error) {
 	s.others = storageremote.NewNodes(storageremote.Config{
 		DialData: cfg.Access.dial(peer.Storage, peer.Data), DialControl: cfg.Access.dial(peer.Storage, peer.Control),
 	})
-	s.server = storageremote.NewServer(s, cfg.Access.Secret.TicketKey(), cfg.Log)
+	s.server = storageremote.NewServer(s, cfg.Access.Secret.TicketKeys(), cfg.Log)
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -121,7 +121,7 @@ func (s *Storage) open(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrRefused, err)
 		case id.Cluster != s.cfg.Access.Cluster():
-			return fmt.Errorf("%w: %s belongs to another cluster (%s); give this process that cluster's secret, or another directory", ErrRefused, dir, id.Cluster)
+			return fmt.Errorf("%w: %s belongs to another cluster (%s, this is %s); give this process that cluster's secret, or another directory; if the secret was changed, give --cluster-id %[3]s", ErrRefused, dir, id.Cluster, s.cfg.Access.Cluster())
 		case s.mu.nodes[id.Node] != nil:
 			return fmt.Errorf("%w: %s is a copy of another of the directories (node %d); leave one of them out", ErrRefused, dir, id.Node)
 		}

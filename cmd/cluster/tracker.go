@@ -142,7 +142,8 @@ func (t *Tracker) open() error {
 	t.cat = service.NewReplicated(t.replica, t.cfg.Clock)
 	cfg := service.Default()
 	cfg.Poll, cfg.Replicated, cfg.Levels, cfg.ClockTrusted = false, true, t.levels, t.clocksAgree
-	cfg.SignTickets, cfg.TicketKey = true, t.cfg.Access.Secret.TicketKey()
+	keys := t.cfg.Access.Secret.TicketKeys()
+	cfg.SignTickets, cfg.TicketKey, cfg.OldTicketKeys = true, keys[0], keys[1:]
 	tune := t.cfg.Tune
 	setIf(&cfg.TicketLife, tune.TicketLife)
 	setIf(&cfg.SuspectAfter, tune.Suspect)

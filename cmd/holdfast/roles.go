@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,8 +21,12 @@ import (
 	"holdfast/tracker"
 )
 
-// clusterSecret names the variable with the secret that all roles share.
-const clusterSecret = "HOLDFAST_CLUSTER_SECRET"
+// clusterSecret names the variable with the secret that all roles share,
+// oldSecret that of the one before it while it is changed.
+const (
+	clusterSecret = "HOLDFAST_CLUSTER_SECRET"
+	oldSecret     = "HOLDFAST_CLUSTER_SECRET_OLD"
+)
 
 // The ports of the roles, where none is named.
 const (
@@ -35,6 +40,7 @@ type roleFlags struct {
 	listen, advertise         string
 	certFile, keyFile, caFile string
 	logLevel, config          string
+	clusterID                 string
 }
 
 func (o *roleFlags) register(f *pflag.FlagSet, port string) {
@@ -43,6 +49,7 @@ func (o *roleFlags) register(f *pflag.FlagSet, port string) {
 		f.StringVar(&o.listen, "listen", ":"+port, "listen address for the other roles, HOST:PORT")
 		f.StringVar(&o.advertise, "advertise", "", "address under which the other roles reach this process; by default this machine's name and the port of --listen")
 	}
+	f.StringVar(&o.clusterID, "cluster-id", "", "id of the cluster, where its secret was changed; by default the one of the secret")
 	f.StringVar(&o.certFile, "cluster-cert", "", "certificate of this process for the other roles (PEM); by default one is minted from the cluster secret")
 	f.StringVar(&o.keyFile, "cluster-key", "", "private key of --cluster-cert (PEM)")
 	f.StringVar(&o.caFile, "cluster-ca", "", "authorities that sign the certificates of all roles (PEM)")
@@ -63,6 +70,21 @@ func (o *roleFlags) access(role peer.Role, env func(string) (string, bool)) (a c
 	}
 	if a.Secret, err = peer.ParseSecret(text); err != nil {
 		return a, err
+	}
+	if text, err = envOrFile(oldSecret, env); err != nil {
+		return a, err
+	}
+	if text != "" {
+		old, err := peer.ParseSecret(text)
+		if err != nil {
+			return a, fmt.Errorf("%s: %w", oldSecret, err)
+		}
+		a.Secret = a.Secret.Accepting(old)
+	}
+	if a.ID = o.clusterID; a.ID != "" {
+		if err := uuid.Validate(a.ID); err != nil || len(a.ID) != 36 {
+			return a, fmt.Errorf("--cluster-id %q is no id; holdfast admin status shows it", a.ID)
+		}
 	}
 	if o.certFile == "" && o.keyFile == "" && o.caFile == "" {
 		a.Credentials, err = peer.Derived(a.Secret, role)

@@ -44,7 +44,7 @@ func envName(flag string) string {
 // a machine may share a file of them.
 func knownNames(root *cobra.Command) map[string]bool {
 	known := map[string]bool{}
-	for _, name := range []string{rootPair[0], rootPair[1], clusterSecret} {
+	for _, name := range []string{rootPair[0], rootPair[1], clusterSecret, oldSecret} {
 		known[name], known[name+"_FILE"] = true, true
 	}
 	for _, cmd := range root.Commands() {

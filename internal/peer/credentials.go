@@ -38,16 +38,21 @@ const (
 	Gateway Role = "gateway"
 )
 
-// serverName is the name in the certificates of a role under the derived CA.
-func (r Role) serverName() string { return string(r) + ".holdfast.internal" }
+// serverName is the name in the certificates of a role under the CA of a
+// secret. It tells which of two secrets a peer that dials has in mind.
+func (r Role) serverName(s Secret) string {
+	return fmt.Sprintf("%s.%x.holdfast.internal", r, s.Derive("name of the authority", 6))
+}
 
 // Credentials prove a process to the others and check who they are. They are
 // immutable and safe for concurrent use.
 type Credentials struct {
-	cert tls.Certificate
-	pool *x509.CertPool
-	// named: certificates carry the role's name and not a host's.
-	named bool
+	certs []tls.Certificate // by authority; the first is shown where nobody asks for another
+	pools []*x509.CertPool  // by authority
+	any   *x509.CertPool    // all of them
+	// secrets are those of the authorities where these are derived:
+	// certificates carry the role's name then, and not a host's.
+	secrets []Secret
 }
 
 // The certificates' validity does not depend on the clocks of the machines,
@@ -57,8 +62,20 @@ var (
 	notAfter  = time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// Derived mints credentials for a role under the CA of the secret.
+// Derived mints credentials for a role under the CA of the secret, and of the
+// one that it accepts beside.
 func Derived(s Secret, role Role) (*Credentials, error) {
+	c := &Credentials{any: x509.NewCertPool(), secrets: s.each()}
+	for _, one := range c.secrets {
+		if err := c.mint(one, role); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// mint adds a certificate under the CA of one secret.
+func (c *Credentials) mint(s Secret, role Role) error {
 	caKey := ed25519.NewKeyFromSeed(s.Derive("certificate authority", ed25519.SeedSize))
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "holdfast cluster"},
@@ -67,32 +84,35 @@ func Derived(s Secret, role Role) (*Credentials, error) {
 	}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
-		return nil, fmt.Errorf("make the cluster's CA: %w", err)
+		return fmt.Errorf("make the cluster's CA: %w", err)
 	}
 	if ca, err = x509.ParseCertificate(caDER); err != nil {
-		return nil, fmt.Errorf("make the cluster's CA: %w", err)
+		return fmt.Errorf("make the cluster's CA: %w", err)
 	}
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: string(role)},
 		NotBefore: notBefore, NotAfter: notAfter,
-		DNSNames: []string{role.serverName()}, URIs: []*url.URL{{Scheme: "holdfast", Host: string(role)}},
+		DNSNames: []string{role.serverName(s)}, URIs: []*url.URL{{Scheme: "holdfast", Host: string(role)}},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, pub, caKey)
 	if err != nil {
-		return nil, fmt.Errorf("mint the certificate of a %s: %w", role, err)
+		return fmt.Errorf("mint the certificate of a %s: %w", role, err)
 	}
-	c := &Credentials{cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool: x509.NewCertPool(), named: true}
-	c.pool.AddCert(ca)
-	return c, nil
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	c.any.AddCert(ca)
+	c.pools = append(c.pools, pool)
+	c.certs = append(c.certs, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
+	return nil
 }
 
 // Given takes the operator's certificate and key, and the authorities that
@@ -103,37 +123,64 @@ func Given(certPEM, keyPEM, caPEM []byte) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster certificate: %w", err)
 	}
-	c := &Credentials{cert: cert, pool: x509.NewCertPool()}
-	if !c.pool.AppendCertsFromPEM(caPEM) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(caPEM) {
 		return nil, errors.New("cluster CA: no certificate in the file")
 	}
-	return c, nil
+	return &Credentials{certs: []tls.Certificate{cert}, pools: []*x509.CertPool{pool}, any: pool}, nil
 }
 
 func (c *Credentials) server(protocols []string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{c.cert},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: c.pool, NextProtos: protocols,
+		MinVersion: tls.VersionTLS13, GetCertificate: c.certificate,
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: c.any, NextProtos: protocols,
 		// A resumed session would not show the peer's certificate again.
 		SessionTicketsDisabled: true,
 	}
 }
 
+// certificate is the one under the secret that the peer who dials names.
+func (c *Credentials) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	for i, s := range c.secrets {
+		for _, r := range []Role{Tracker, Storage, Gateway} {
+			if hello.ServerName == r.serverName(s) {
+				return &c.certs[i], nil
+			}
+		}
+	}
+	return &c.certs[0], nil
+}
+
 // Dial opens a connection to a role at addr (host:port) for one protocol. The
-// handshake is done when it returns; ctx bounds it.
+// handshake is done when it returns; ctx bounds it. While the secret is being
+// changed, a peer that does not know the new one is dialled under the old.
 func (c *Credentials) Dial(ctx context.Context, addr string, role Role, protocol Protocol) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s %s: %w", role, addr, err)
 	}
-	if c.named {
-		host = role.serverName()
+	for i := range c.certs {
+		name := host
+		if len(c.secrets) > 0 {
+			name = role.serverName(c.secrets[i])
+		}
+		var conn net.Conn
+		conn, err = c.dial(ctx, i, addr, name, role, protocol)
+		var stranger *tls.CertificateVerificationError
+		if err == nil || !errors.As(err, &stranger) {
+			return conn, err
+		}
 	}
+	return nil, err
+}
+
+// dial dials under one of the authorities, all of it: what is shown and what is trusted.
+func (c *Credentials) dial(ctx context.Context, i int, addr, name string, role Role, protocol Protocol) (net.Conn, error) {
 	d := tls.Dialer{
 		NetDialer: &net.Dialer{Timeout: handshakeTimeout, KeepAlive: 15 * time.Second},
 		Config: &tls.Config{
-			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{c.cert},
-			RootCAs: c.pool, ServerName: host, NextProtos: []string{string(protocol)},
+			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{c.certs[i]},
+			RootCAs: c.pools[i], ServerName: name, NextProtos: []string{string(protocol)},
 		},
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)

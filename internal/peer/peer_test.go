@@ -94,11 +94,11 @@ func TestStrangers(t *testing.T) {
 	stranger := credentials(t, two, Gateway)
 	for name, cfg := range map[string]*tls.Config{
 		"no certificate":      {InsecureSkipVerify: true, NextProtos: []string{"h2"}},
-		"of another secret":   {InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{stranger.cert}},
-		"old version of TLS":  {InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{credentials(t, one, Gateway).cert}},
-		"no protocol settled": {InsecureSkipVerify: true, Certificates: []tls.Certificate{credentials(t, one, Gateway).cert}},
-		"an unknown protocol": {InsecureSkipVerify: true, NextProtos: []string{"smtp"}, Certificates: []tls.Certificate{credentials(t, one, Gateway).cert}},
-		"a protocol not open": {InsecureSkipVerify: true, NextProtos: []string{string(Raft)}, Certificates: []tls.Certificate{credentials(t, one, Gateway).cert}},
+		"of another secret":   {InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{stranger.certs[0]}},
+		"old version of TLS":  {InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{credentials(t, one, Gateway).certs[0]}},
+		"no protocol settled": {InsecureSkipVerify: true, Certificates: []tls.Certificate{credentials(t, one, Gateway).certs[0]}},
+		"an unknown protocol": {InsecureSkipVerify: true, NextProtos: []string{"smtp"}, Certificates: []tls.Certificate{credentials(t, one, Gateway).certs[0]}},
+		"a protocol not open": {InsecureSkipVerify: true, NextProtos: []string{string(Raft)}, Certificates: []tls.Certificate{credentials(t, one, Gateway).certs[0]}},
 	} {
 		raw, err := net.Dial("tcp", addr)
 		if err != nil {

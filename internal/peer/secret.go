@@ -12,7 +12,24 @@ import (
 
 // Secret is what the roles of one cluster share. Everything that one role must
 // prove to another is derived from it, so whoever has it is the cluster.
-type Secret struct{ key []byte }
+type Secret struct {
+	key []byte
+	old []byte // a secret that is accepted beside it, while it is changed
+}
+
+// Accepting returns s with another secret that peers may still have, for the
+// time of a change: they are dialled and let in under either, and tickets of
+// either are taken. What is made is made under s.
+func (s Secret) Accepting(old Secret) Secret { return Secret{key: s.key, old: old.key} }
+
+// each returns the secret by itself, then the one that is accepted beside it.
+func (s Secret) each() []Secret {
+	out := []Secret{{key: s.key}}
+	if len(s.old) > 0 {
+		out = append(out, Secret{key: s.old})
+	}
+	return out
+}
 
 // minSecret is the least length of a secret's text: a generated one has 43
 // characters, and whoever makes one up should not be able to guess it.
@@ -52,3 +69,11 @@ func (s Secret) Derive(purpose string, n int) []byte {
 
 // TicketKey signs the tickets that nodes accept (SAFETY B9).
 func (s Secret) TicketKey() []byte { return s.Derive("tickets", 32) }
+
+// TicketKeys are those under which a ticket is accepted: TicketKey first.
+func (s Secret) TicketKeys() (keys [][]byte) {
+	for _, one := range s.each() {
+		keys = append(keys, one.TicketKey())
+	}
+	return keys
+}

@@ -44,7 +44,7 @@ func serve(tb testing.TB, n storage.Shards) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := NewServer(one{n}, secret.TicketKey(), zerolog.Nop())
+	s := NewServer(one{n}, secret.TicketKeys(), zerolog.Nop())
 	h := s.HTTPServer()
 	g, err := rpc.NewServer(s.Service())
 	if err != nil {

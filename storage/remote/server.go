@@ -21,7 +21,7 @@ import (
 // Server serves the nodes of a process. It is safe for concurrent use.
 type Server struct {
 	nodes storage.Nodes
-	key   []byte
+	keys  [][]byte
 	log   zerolog.Logger
 	runs  sync.Pool // *[maxRun]byte
 
@@ -29,9 +29,9 @@ type Server struct {
 }
 
 // NewServer returns a server of the nodes that nodes knows. Tickets must bear
-// a MAC under key.
-func NewServer(nodes storage.Nodes, key []byte, log zerolog.Logger) *Server {
-	s := &Server{nodes: nodes, key: key, log: log}
+// a MAC under one of the keys.
+func NewServer(nodes storage.Nodes, keys [][]byte, log zerolog.Logger) *Server {
+	s := &Server{nodes: nodes, keys: keys, log: log}
 	s.runs.New = func() any { return new([maxRun]byte) }
 	return s
 }
@@ -75,7 +75,7 @@ func (s *Server) ticket(text string) (*storage.Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !t.Signed(s.key) {
+	if !t.Signed(s.keys...) {
 		return nil, fmt.Errorf("ticket for %s is not the tracker's: %w", t.Blob, storage.ErrTicket)
 	}
 	return t, nil
@@ -308,7 +308,7 @@ func (s *Server) Service() *rpc.Service {
 		return &listAnswer{l}, err
 	})
 	on(s, to, "Rebuild", func(r *rebuildRequest) storage.NodeID { return r.Node }, func(ctx context.Context, n storage.Shards, r *rebuildRequest) (*storage.Seal, error) {
-		if !r.Rebuild.Ticket.Signed(s.key) {
+		if !r.Rebuild.Ticket.Signed(s.keys...) {
 			return nil, storage.ErrTicket
 		}
 		follow(n, &r.Rebuild.Ticket)

@@ -53,7 +53,7 @@ func (s *Service) Renew(ctx context.Context, t *storage.Ticket) (*storage.Ticket
 		return nil, err
 	}
 	now := s.Now()
-	if t.Op != storage.OpWrite || t.Expiry <= max(now, s.Fence()) || s.cfg.SignTickets && !t.Signed(s.cfg.TicketKey) {
+	if t.Op != storage.OpWrite || t.Expiry <= max(now, s.Fence()) || s.cfg.SignTickets && !t.Signed(s.cfg.TicketKey) && !t.Signed(s.cfg.OldTicketKeys...) {
 		return nil, fmt.Errorf("renew for %s: %w", t.Blob, storage.ErrTicket)
 	}
 	for _, g := range t.Nodes {

@@ -38,6 +38,8 @@ type Config struct {
 	Home       uint16        // the Raft group that keeps the blobs' rows
 	TicketLife time.Duration // how long a grant may be committed under
 	TicketKey  []byte        // signs tickets, 32 bytes or more
+	// OldTicketKeys are accepted beside it, while the secret is changed.
+	OldTicketKeys [][]byte
 	// SignTickets is needed where a ticket crosses a network. In one process
 	// nodes take the caller's word and the signature is skipped.
 	SignTickets bool

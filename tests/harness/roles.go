@@ -303,7 +303,7 @@ func (p *Role) Raw() *Raw {
 	return raw
 }
 
-// Leader is the tracker that leads, as a gateway is told.
+// Leader is the tracker that leads, by its own word.
 func (r *Roles) Leader() (leader *Role) {
 	r.t.Helper()
 	Until(r.t, time.Minute, "a tracker leads", func() bool {
@@ -366,9 +366,6 @@ func (r *Roles) WaitReady() {
 		return active >= len(r.Storage)
 	})
 }
-
-// Log is the end of what the role wrote.
-func (p *Role) Log() string { return p.log.tail(64 << 10) }
 
 func (r *Roles) end() {
 	for _, p := range append(append(append([]*Role(nil), r.Gateways...), r.Storage...), r.Trackers...) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"holdfast/internal/peer"
@@ -69,8 +70,9 @@ func (s *Storage) obey(a *tracker.BeatAnswer) {
 		}
 		if b.Refused == "" {
 			n.RaiseEpoch(b.Epoch)
-			n.Follow(a.Incarnation)
 		}
+		// Of a catalog that does not know it either, a node must not drop anything.
+		n.Follow(a.Incarnation)
 	}
 }
 
@@ -144,16 +146,26 @@ func (s *Storage) maintain(ctx context.Context) error {
 		if err := pause(ctx, s.cfg.Clock, maintainEvery); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		now := s.mu.now
-		s.mu.Unlock()
-		if now == 0 {
+		s.maintainOnce(ctx)
+	}
+}
+
+// maintainOnce leaves out the nodes that this process must not serve: their
+// quarantines are of a catalog whose time it has not heard.
+func (s *Storage) maintainOnce(ctx context.Context) {
+	s.mu.Lock()
+	now := s.mu.now
+	refused := maps.Clone(s.mu.refused)
+	s.mu.Unlock()
+	if now == 0 {
+		return
+	}
+	for _, n := range s.nodes() {
+		if refused[n.Node()] != "" {
 			continue
 		}
-		for _, n := range s.nodes() {
-			if err := n.Maintain(ctx, time.UnixMilli(now)); err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn().Uint32("node", uint32(n.Node())).Err(err).Msg("maintenance of a node did not finish; tried again later")
-			}
+		if err := n.Maintain(ctx, time.UnixMilli(now)); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn().Uint32("node", uint32(n.Node())).Err(err).Msg("maintenance of a node did not finish; tried again later")
 		}
 	}
 }

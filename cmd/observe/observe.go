@@ -44,12 +44,12 @@ const collectTime = 5 * time.Second
 
 // collector implements prometheus.Collector.
 type collector struct {
-	s                                        Source
-	total, free, used, shards, quarantined   *prometheus.Desc
-	syncs, writes, bad, readOnly, frozen     *prometheus.Desc
-	queueLength, queueOldest, below, applied *prometheus.Desc
-	logSyncs, leads, nodes, mapAge           *prometheus.Desc
-	all                                      []*prometheus.Desc
+	s                                               Source
+	total, free, used, shards, quarantined          *prometheus.Desc
+	syncs, writes, bad, readOnly, frozen            *prometheus.Desc
+	queueLength, queueOldest, below, applied        *prometheus.Desc
+	logSyncs, leads, nodes, mapAge, held, strangers *prometheus.Desc
+	all                                             []*prometheus.Desc
 }
 
 // Collector returns a collector of what s knows.
@@ -76,6 +76,8 @@ func Collector(s Source) prometheus.Collector {
 	c.applied = d("catalog_applied_index", "Log index that a copy of the catalog has applied.", "voter")
 	c.leads = d("catalog_leads", "1 for the copy of the catalog that leads.", "voter")
 	c.logSyncs = d("catalog_log_syncs_total", "Syncs of the copies' logs since start.")
+	c.held = d("catalog_held", "1 while the catalog answers no client until a person has decided.")
+	c.strangers = d("unknown_nodes", "Storage nodes that ask for the catalog and that it does not know.")
 	c.nodes = d("nodes", "Storage nodes of the cluster by state.", "state")
 	c.mapAge = d("map_age_seconds", "Since when no tracker has answered.")
 	return c
@@ -162,6 +164,8 @@ func (c *collector) cluster(out scrape, st *tracker.Status) {
 		out.gauge(c.queueLength, float64(q.Length), name)
 		out.gauge(c.queueOldest, float64(q.Oldest)/1000, name)
 	}
+	out.gauge(c.held, truth(st.Held))
+	out.gauge(c.strangers, float64(len(st.Strangers)))
 	c.states(out, st.Map)
 }
 

@@ -75,7 +75,7 @@ func TestMetrics(t *testing.T) {
 	lead := leader(t, c)
 	for _, p := range c.Trackers {
 		if p.Name == lead {
-			has(p, `holdfast_catalog_leads{voter="`+p.Name+`"} 1`, `holdfast_queue_length{queue="garbage"}`, `holdfast_nodes{state="active"} 2`, "holdfast_blobs_below_target 0")
+			has(p, `holdfast_catalog_leads{voter="`+p.Name+`"} 1`, `holdfast_queue_length{queue="garbage"}`, `holdfast_nodes{state="active"} 2`, "holdfast_blobs_below_target 0", "holdfast_catalog_held 0", "holdfast_unknown_nodes 0")
 		} else {
 			has(p, `holdfast_catalog_leads{voter="`+p.Name+`"} 0`)
 			if _, text := scrape(t, p, "/-/metrics", metricsToken); strings.Contains(text, "holdfast_queue_length") {

@@ -60,6 +60,9 @@ func (s *Service) RegisterNode(ctx context.Context, n tracker.Node) (tracker.Nod
 	if err := s.state.Load().held(); err != nil {
 		return tracker.Node{}, fmt.Errorf("register node at %q: %w", n.Addr, err)
 	}
+	if err := s.notAStrangers(m); err != nil {
+		return tracker.Node{}, fmt.Errorf("register node at %q: %w", n.Addr, err)
+	}
 	if !hasGroup(m, n.Group) {
 		return tracker.Node{}, fmt.Errorf("register node at %q: no group %d: %w", n.Addr, n.Group, tracker.ErrNoSuchNode)
 	}

@@ -56,6 +56,24 @@ func (s *Service) mustHold(m *tracker.Map) bool {
 	return strangers > 0 && strangers >= nodes
 }
 
+// notAStrangers refuses to give the next id to a node where a stranger has it:
+// two directories of one id would take each other's place. s.mu is held.
+func (s *Service) notAStrangers(m *tracker.Map) error {
+	next := given(m) + 1
+	if x := s.mu.strangers[next]; x != nil {
+		return fmt.Errorf("node %d at %s asks for this catalog, which does not know it and would give its id away: stop its process if it is another cluster's and restart the tracker that leads, else decide with holdfast admin fsck --adopt: %w", next, x.Addr, tracker.ErrConflict)
+	}
+	return nil
+}
+
+// given is the last id that a node was given.
+func given(m *tracker.Map) (last storage.NodeID) {
+	for i := range m.Nodes {
+		last = max(last, m.Nodes[i].ID)
+	}
+	return last
+}
+
 // strangers returns them in order of their ids. s.mu is held.
 func (s *Service) strangers() (out []tracker.Stranger) {
 	for _, id := range slices.Sorted(maps.Keys(s.mu.strangers)) {
@@ -93,12 +111,9 @@ func (s *Service) giveUpStrangers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last, given := storage.NodeID(0), storage.NodeID(0)
+	last, given := storage.NodeID(0), given(st.m)
 	for id := range s.mu.strangers {
 		last = max(last, id)
-	}
-	for i := range st.m.Nodes {
-		given = max(given, st.m.Nodes[i].ID)
 	}
 	if last > given && last-given > maxGivenUp {
 		return fmt.Errorf("node %d asks for this catalog, whose last is %d: stop its process, since it is of another cluster, and restart the tracker that leads: %w", last, given, tracker.ErrConflict)

@@ -99,6 +99,11 @@ func TestFewStrangers(t *testing.T) {
 	if err := r.Held(t.Context()); err != nil {
 		t.Error(err)
 	}
+	// Its id is given to nobody else: two directories would have it.
+	r.tell(t, stranger(4, 0))
+	if _, err := r.RegisterNode(t.Context(), tracker.Node{Group: 1}); !errors.Is(err, tracker.ErrConflict) {
+		t.Error("a new node was given a stranger's id:", err)
+	}
 	r.tell(t, stranger(12, 5))
 	if err := r.Held(t.Context()); !errors.Is(err, tracker.ErrHeld) {
 		t.Error("three nodes with data of three are strangers:", err)

@@ -21,6 +21,20 @@ func copies(st *tracker.Status) (well, all int) {
 	return well, all
 }
 
+// wellCopies waits until all copies that are listed work, and fails unless they
+// are so many at least. One whose disk is slow says so meanwhile, and is
+// waited for; how many there are is known at once.
+func (s *store) wellCopies(t *testing.T, least int, when string) {
+	t.Helper()
+	if _, all := copies(s.Status()); all < least {
+		t.Errorf("the catalog has %d copies %s, want %d:\n%s", all, when, least, s.MustAdmin("status"))
+	}
+	harness.Until(t, 30*time.Second, "the catalog's copies to be well "+when, func() bool {
+		well, all := copies(s.Status())
+		return well == all
+	})
+}
+
 // TestTwoCopiesLost loses two of three catalog copies for good: one command
 // goes on from the third, and replacing what was lost gives the catalog its
 // copies back without a restart.
@@ -58,9 +72,7 @@ func TestTwoCopiesLost(t *testing.T) {
 			s.Dirs = all
 			s.Launch()
 			s.WaitReady()
-			if well, all := copies(s.Status()); well != 3 || all != 3 {
-				t.Errorf("%d of %d copies of the catalog are well after a restart", well, all)
-			}
+			s.wellCopies(t, 3, "after a restart")
 			s.verify(t, "after a restart")
 		})
 	}
@@ -78,16 +90,12 @@ func (s *store) twoCopiesLost(t *testing.T, lost []string, least int) {
 	}
 	s.MustAdmin("catalog", "alone", "--lost-for-good")
 	s.WaitReady()
-	if well, all := copies(s.Status()); well != all || well < least {
-		t.Errorf("%d of %d copies of the catalog are well after going on alone, and the directories allow %d", well, all, least)
-	}
+	s.wellCopies(t, least, "after going on alone")
 	s.raw.Must(t, 200, "POST", "/-/admin/v1/fsck/adopt", "", []byte("{}"))
 	for _, d := range lost {
 		s.MustAdmin("disk", "replace", d)
 	}
-	if well, all := copies(s.Status()); well != 3 || all != 3 {
-		t.Errorf("%d of %d copies of the catalog are well after both were replaced:\n%s", well, all, s.MustAdmin("status"))
-	}
+	s.wellCopies(t, 3, "after both were replaced")
 	harness.Until(t, 90*time.Second, "refill", func() bool {
 		st := s.Status()
 		return st.BlobsBelow == 0 && st.Queues["repair"].Length == 0

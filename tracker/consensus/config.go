@@ -69,6 +69,8 @@ type LocalConfig struct {
 	commitTimeout time.Duration
 	// patience bounds how long a call waits for a leader.
 	patience time.Duration
+	// reviveRest is how long a voter that stopped rests before it is tried.
+	reviveRest time.Duration
 }
 
 func (c *LocalConfig) setDefaults() {
@@ -93,7 +95,7 @@ func (c *LocalConfig) setDefaults() {
 		p   *time.Duration
 		def time.Duration
 	}{{&c.HeartbeatTimeout, 5 * time.Second}, {&c.SlowWrite, 2 * time.Second}, {&c.DeadWrite, 30 * time.Second},
-		{&c.commitTimeout, time.Second}} {
+		{&c.commitTimeout, time.Second}, {&c.reviveRest, reviveRest}} {
 		if *f.p == 0 {
 			*f.p = f.def
 		}

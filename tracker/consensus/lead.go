@@ -71,9 +71,19 @@ func (l *Local) follow(v *voter) {
 	}
 }
 
-// gained lets v serve once it has applied all that was committed before it.
+// gained lets v serve, which leads.
 func (l *Local) gained(v *voter) {
+	v.gain.Lock()
+	defer v.gain.Unlock()
+	l.serve(v)
+}
+
+// serve lets v serve once it has applied all that was committed before it.
+func (l *Local) serve(v *voter) {
 	term := v.raft.CurrentTerm()
+	if l.lead.Load() == v && v.serving.Load() == term {
+		return
+	}
 	conf := v.raft.GetConfiguration().Configuration()
 	if err := v.wait(v.raft.Barrier(0)); err != nil {
 		return
@@ -142,6 +152,11 @@ func (l *Local) elect() {
 		if term := v.serving.Load(); term != 0 && l.isCurrent(v, term) {
 			l.lead.Store(v)
 			l.changed()
+		} else if term == 0 && v.gain.TryLock() {
+			// It was told to serve no more when the majority was lost, which has
+			// come back before Raft noticed: nobody will say again that it leads.
+			l.serve(v)
+			v.gain.Unlock()
 		}
 	default:
 		req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}

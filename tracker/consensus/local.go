@@ -22,7 +22,8 @@ import (
 // a restart with both.
 //
 // Goroutines: Raft's; for each voter one that follows its leadership and one
-// that takes snapshots; for the group one that elects and the watchdog.
+// that takes snapshots, and for one that has stopped one that looks whether it
+// can be opened anew; for the group one that elects and the watchdog.
 type Local struct {
 	cfg    LocalConfig
 	parts  *parts

@@ -66,11 +66,7 @@ func (l *Local) replace(ctx context.Context, old string, v Voter) error {
 			return err
 		}
 	}
-	l.mu.Lock()
-	number := l.mu.next
-	l.mu.next++
-	l.mu.Unlock()
-	w := newVoter(v, l.cfg.Machine(number), l.parts, l.voterFailed)
+	w := newVoter(v, l.cfg.Machine(l.number()), l.parts, l.voterFailed)
 	release, err := l.seed(ctx, src, w)
 	defer release()
 	if err == nil {
@@ -91,6 +87,7 @@ var errReplaced = errors.New("voter is being replaced")
 // dismiss stops a voter for a reason and waits until its stores are closed.
 func (l *Local) dismiss(ctx context.Context, v *voter, reason error) error {
 	v.retire(reason)
+	v.leaving.Store(true)
 	l.stop(v)
 	select {
 	case <-v.closed:

@@ -7,13 +7,16 @@ import (
 	"time"
 )
 
-// voterFailed stops a voter for good.
+// voterFailed stops a voter, which may be opened anew later.
 func (l *Local) voterFailed(v *voter, err error) {
 	<-v.opened
 	v.log.Error().Err(err).Str("dir", v.Dir).Msg("copy of the catalog has stopped")
 	l.stats.stopped.Add(1)
 	l.stop(v)
 	l.cfg.OnStop(v.ID, err, l.hasQuorum())
+	if v.raft != nil { // it ran
+		l.revive(v)
+	}
 }
 
 // stop takes a voter out: it answers nothing more, and its stores are closed

@@ -48,8 +48,9 @@ type voter struct {
 	unsaved atomic.Uint64 // bytes of log since the last snapshot
 
 	serving   atomic.Uint64 // term in which this voter leads and has applied all before; 0
+	gain      sync.Mutex    // held while it begins to serve
 	suspended atomic.Bool
-	leaving   atomic.Bool // is being replaced and should not be elected
+	leaving   atomic.Bool // is being replaced and should not be elected, or opened anew
 	space     spaceState
 
 	down struct { // closed when proposals in flight here are uncertain
@@ -57,7 +58,7 @@ type voter struct {
 		ch chan struct{}
 	}
 	opened chan struct{} // closed when opening is over, well or not
-	dead   chan struct{} // closed when the voter has stopped for good
+	dead   chan struct{} // closed when the voter has stopped; another takes its place, if any
 	closed chan struct{} // closed when its stores are
 	life   sync.Mutex    // held by work on the stores beside Raft, and by closing them
 	once   sync.Once

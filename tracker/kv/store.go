@@ -53,6 +53,10 @@ func (s *Store) Err() error { return s.guard.Err() }
 // Failed is closed once the store has ended by an error.
 func (s *Store) Failed() <-chan struct{} { return s.guard.Failed() }
 
+// Gone is closed once the store was closed and holds its directory no more;
+// after a failure that may be a while after Close, or never.
+func (s *Store) Gone() <-chan struct{} { return s.guard.Gone() }
+
 // fail ends the store with err and returns the error that ended it first.
 func (s *Store) fail(err error) error { return s.guard.Fail(err) }
 

@@ -12,6 +12,7 @@ import (
 // TestAbsentNode deletes and overwrites while a node is away: what is deleted
 // stays so when it comes back, and the node drops what it missed.
 func TestAbsentNode(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-3", Nodes: 3}}})
 	raw := c.Gateways[0].Raw()
 	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)
@@ -64,6 +65,7 @@ func TestBucketAgain(t *testing.T) {
 
 // TestLeaderLoss measures how long writes stand still when the leader dies.
 func TestLeaderLoss(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-1", Nodes: 1}}})
 	raw := c.Gateways[0].Raw()
 	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)

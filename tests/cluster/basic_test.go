@@ -69,6 +69,7 @@ func leader(t *testing.T, c *harness.Cluster) (name string) {
 
 // TestCut takes the leading tracker and then a storage node off the network.
 func TestCut(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Isolated: true, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-3", Nodes: 4}}})
 	raw := c.Gateways[0].Raw()
 	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)

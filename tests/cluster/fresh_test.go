@@ -52,6 +52,7 @@ func files(t *testing.T, dir string) map[string]int64 {
 // nodes that the old one had, until the old disk comes back, or a person gives
 // their data up.
 func TestFreshCatalog(t *testing.T) {
+	lengthy(t)
 	c := harness.StartCluster(t, harness.ClusterOptions{Trackers: 1, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-2", Nodes: 3}}})
 	raw := c.Gateways[0].Raw()
 	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)

@@ -95,7 +95,7 @@ func (l *load) enter(phase string) {
 func lengthy(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("takes half a minute; make test runs it")
+		t.Skip("takes long; make test runs it")
 	}
 }
 

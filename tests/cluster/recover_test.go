@@ -140,6 +140,7 @@ func TestRecover(t *testing.T) {
 // deleted since, until a person has confirmed; a recovery that was cut short
 // lets no tracker start.
 func TestRecoverDeletes(t *testing.T) {
+	lengthy(t)
 	r := harness.StartRoles(t, harness.RolesOptions{Trackers: 1, Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-1", Nodes: 1}},
 		Tracker: func(_ string, c *cluster.TrackerConfig) { c.Tune.Grace = time.Second }})
 	raw := r.Gateways[0].Raw()

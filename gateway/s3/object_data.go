@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,7 +125,8 @@ func newRankTable(m *tracker.Map) *rankTable {
 	t := &rankTable{at: time.Now(), ranks: make(map[storage.NodeID]int, len(m.Nodes))}
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
-		rank := int(n.Load.LatencyMicros/1000 + n.Load.InFlight>>20)
+		// In powers of two, since finer differences are noise.
+		rank := bits.Len64(uint64(max(n.Load.LatencyMicros, 0))>>10) + bits.Len64(uint64(max(n.Load.InFlight, 0))>>20)
 		switch n.State {
 		case tracker.NodeActive, tracker.NodeDraining:
 		case tracker.NodeSuspect:

@@ -36,6 +36,15 @@ func benchNode(tb testing.TB) *Node {
 
 // put writes one shard of a single size as the gateway does.
 func put(n *Node, blob uint64, payload []byte) error {
+	w, seal, err := begin(n, blob, payload)
+	if err != nil {
+		return err
+	}
+	return w.Seal(context.Background(), seal)
+}
+
+// begin is put but for the seal.
+func begin(n *Node, blob uint64, payload []byte) (storage.ShardWriter, storage.Seal, error) {
 	id := storage.ShardID{Blob: storage.MakeBlobID(1, 1, blob>>20, blob), Gen: 1}
 	t := &storage.Ticket{Blob: id.Blob, Op: storage.OpWrite, Nodes: []storage.Grantee{{Node: 1, Epoch: 1}}}
 	seed := frame.SeedOf(id.Blob, 0, 1)
@@ -47,15 +56,13 @@ func put(n *Node, blob uint64, payload []byte) error {
 		seed.Put(i, run[at:])
 		payload = payload[k:]
 	}
-	w, err := n.Create(context.Background(), t, id, int64(len(run)))
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(run); err != nil {
-		return err
-	}
 	frames, _ := frame.Count(int64(len(run)))
-	return w.Seal(context.Background(), storage.Seal{Frames: frames, Length: int64(len(run)), Sum: frame.SumRun(run)})
+	seal := storage.Seal{Frames: frames, Length: int64(len(run)), Sum: frame.SumRun(run)}
+	w, err := n.Create(context.Background(), t, id, int64(len(run)))
+	if err == nil {
+		_, err = w.Write(run)
+	}
+	return w, seal, err
 }
 
 func cpu() int64 {

@@ -190,8 +190,7 @@ func (c *committer) segment(group []*record) (int, error) {
 	}
 	k, end := c.layout(v, group)
 	if _, err = v.f.WriteVec(c.vec, v.tail); err == nil {
-		err = v.f.SyncData()
-		n.stats.syncs.Add(1)
+		err = n.syncData(v.f)
 	}
 	if err != nil {
 		return k, c.undo(v, err)

@@ -167,6 +167,7 @@ type Node struct {
 	epoch  atomic.Uint32
 	closed atomic.Bool
 	stats  struct{ syncs, writes, readErrors, bad atomic.Uint64 }
+	load   load
 	mu     struct {
 		sync.Mutex
 		identity Identity

@@ -194,6 +194,7 @@ func (n *Node) Status(ctx context.Context) (storage.Status, error) {
 		Syncs: n.stats.syncs.Load(), Writes: n.stats.writes.Load(),
 		ReadErrors: n.stats.readErrors.Load(), Bad: n.stats.bad.Load(),
 		ScrubbedAt: n.scrub.finished(),
+		InFlight:   n.load.inFlight.Load(), LatencyMicros: n.load.sync.get(n.clock.Now()).Microseconds(),
 	}
 	err := n.writable()
 	if uerr := n.look(); err == nil {

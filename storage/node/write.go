@@ -185,6 +185,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	w.frames += k
 	w.length += int64(len(p))
+	w.n.load.inFlight.Add(int64(len(p)))
 	w.short = len(p)%frame.Stride != 0
 	return len(p), nil
 }
@@ -295,6 +296,7 @@ func (w *writer) Abort() {
 // too.
 func (w *writer) finish() {
 	w.done = true
+	w.n.load.inFlight.Add(-w.length)
 	w.r.buf = nil
 	w.dropBuffer()
 	if w.file != nil {

@@ -92,9 +92,7 @@ func (s *fileSink) seal(w *writer) error {
 	if err := s.f.Truncate(s.off + volume.RecordSize); err != nil { // frees what is preallocated behind it
 		return n.ioError("write file", err)
 	}
-	err = s.f.SyncData()
-	n.stats.syncs.Add(1)
-	if err != nil {
+	if err := n.syncData(s.f); err != nil {
 		return n.ioError("sync file", err)
 	}
 	path := n.shardPath(e.ID, file)

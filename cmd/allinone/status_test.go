@@ -76,3 +76,35 @@ func TestStatusSaysWhy(t *testing.T) {
 		})
 	}
 }
+
+// TestNodeComesBack: a node whose disk failed a write is used again once the
+// disk is well, without a restart, and the status says so all the while.
+func TestNodeComesBack(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	dirs := make4(t, mem)
+	var disk failing
+	cfg := testConfig(t, vfs.WithHook(mem, disk.hook), dirs...)
+	cfg.Tune.Node.ReopenEvery = 10 * time.Millisecond
+	s, _ := open(t, cfg)
+	readOnly := func() bool {
+		st, err := s.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := st.Map.Node(3)
+		return n.ReadOnly && strings.Contains(n.Load.Err, "until its disk takes writes again")
+	}
+	disk.set("/d3/volumes", "/d3/index", "/d3/probe")
+	failed := s.nodes.get(3)
+	if err := failed.ConfirmDisown(t.Context()); err == nil {
+		t.Fatal("the node's disk did not fail")
+	}
+	until(t, "the node to be known as read-only", readOnly)
+	disk.set()
+	until(t, "the node to be opened anew", func() bool { return s.nodes.get(3) != failed })
+	if err := s.nodes.get(3).ConfirmDisown(t.Context()); err != nil {
+		t.Errorf("a write to the node: %v", err)
+	}
+	until(t, "the node to be known as well", func() bool { return !readOnly() })
+}

@@ -6,6 +6,7 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -225,14 +226,23 @@ func (s *Server) S3(options ...func(*s3.Options)) *s3.Client {
 	}, options...)
 }
 
+// freeAddr is an address on which nobody listens. Its port is below those that
+// the system gives to connections (32768 and up), so that none of these takes it
+// while the process that is to listen there is away.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			if err = l.Close(); err == nil {
+				return addr
+			}
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal(err)
+	return ""
 }
 
 // logBuffer keeps the last megabyte or so of what a process wrote, and every

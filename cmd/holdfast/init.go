@@ -23,7 +23,7 @@ var samples = []struct{ file, text string }{
 trackers: [tracker1:9100, tracker2:9100, tracker3:9100]
 listen: ":9100"
 # advertise: tracker1:9100   # by default this machine's name and the port
-bootstrap: true              # at one of them; begins a catalog only where all are empty
+bootstrap: true              # at one or at all; begins a catalog only where all are empty
 `},
 	{"storage.yaml", `# holdfast storage DIR... --config storage.yaml, on every machine with disks
 trackers: [tracker1:9100, tracker2:9100, tracker3:9100]

@@ -190,8 +190,8 @@ func trackerCommand() *cobra.Command {
 		Use:   "tracker DIR",
 		Short: "Run a tracker of a cluster: scheduler and a copy of the catalog",
 		Long: "Runs one of 1, 3 or 5 trackers, with its copy of the catalog in DIR. The first start of a cluster\n" +
-			"needs --bootstrap at one of them: it begins a new catalog once all of --trackers answer that they are\n" +
-			"empty, and the others copy it. The flag may stay. An empty tracker joins a cluster that is there: name\n" +
+			"needs --bootstrap, at one of them or at all: one begins a new catalog once all of --trackers answer that\n" +
+			"they are empty, and the others copy it. The flag may stay. An empty tracker joins a cluster that is there: name\n" +
 			"the others with --trackers." + secretHelp,
 		Example: "  holdfast tracker /var/lib/holdfast --trackers t1:9100,t2:9100,t3:9100 --bootstrap",
 		Args:    oneDir(errNoTrackerDir),

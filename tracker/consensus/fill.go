@@ -10,10 +10,17 @@ import (
 )
 
 // fill takes one try to fill the directory, or to begin a group.
+//
+// Of several that were told to begin, the one with the lowest ID does: the
+// others yield, which is to say of themselves that they were not told. That no
+// two begin: one begins only in a try in which it said "told" from before it
+// asked until it has begun, and in which each other said "not told"; so the
+// other's own try starts after that answer, and hears "told" or "not empty".
 func (r *Replica) fill() error {
 	var found []candidate
 	var errs []error
 	empty, others, rival := 0, 0, ""
+	yielded := r.yields.Load()
 	for _, m := range r.everybody() {
 		others++
 		st, addr, err := r.askState(m)
@@ -24,7 +31,7 @@ func (r *Replica) fill() error {
 			errs = append(errs, conflict("%s at %s holds an unfinished copy of a catalog", m.ID, addr))
 		case st.Empty:
 			empty++
-			if st.Bootstrap {
+			if st.Bootstrap && (rival == "" || st.ID < rival) {
 				rival = st.ID
 			}
 		case !st.Suspended:
@@ -39,8 +46,15 @@ func (r *Replica) fill() error {
 	case empty < others:
 		return errors.Join(append([]error{fmt.Errorf("%w: a new catalog is begun only once every other tracker has answered that it has none",
 			tracker.ErrUnavailable)}, errs...)...)
+	case rival != "" && rival < r.cfg.ID:
+		r.yields.Store(true)
+		return fmt.Errorf("%w: tracker %s was told to begin a catalog too, and does; this one will copy it", tracker.ErrUnavailable, rival)
 	case rival != "":
-		return conflict("tracker %s was told to begin a catalog too (--bootstrap), and only one may: take the flag from one of the two and restart that", rival)
+		return fmt.Errorf("%w: tracker %s was told to begin a catalog too; waiting for it to leave that to this one", tracker.ErrUnavailable, rival)
+	case yielded:
+		// Whom it yielded to is not told any more. It says so first, and asks again.
+		r.yields.Store(false)
+		return fmt.Errorf("%w: no other tracker begins a catalog any more; asking once more", tracker.ErrUnavailable)
 	}
 	return r.bootstrap()
 }

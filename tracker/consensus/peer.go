@@ -115,7 +115,7 @@ type ReplicaState struct {
 	ID, Addr   string
 	Empty      bool   // its directory holds no voter
 	Unfinished bool   // but a copy that is not whole
-	Bootstrap  bool   // it was told to begin a new group
+	Bootstrap  bool   // it was told to begin a new group, and does not leave that to another
 	Server     string // "" while it is empty
 	Recovery   uint64
 	Heartbeat  int64 // its HeartbeatTimeout in ns

@@ -58,6 +58,8 @@ type Replica struct {
 	// unfinished says that the directory holds a copy that is not whole, mayVote
 	// that the voter has noted that it may vote.
 	unfinished, mayVote atomic.Bool
+	// yields says that it was told to begin a group and leaves that to another.
+	yields atomic.Bool
 	// admin holds a token while a member is added or removed, changing while a
 	// change of the membership is in Raft and its outcome is not known.
 	admin, changing chan struct{}
@@ -133,7 +135,7 @@ func (r *Replica) open(ctx context.Context) error {
 		case r.cfg.Bootstrap:
 			return r.bootstrap()
 		}
-		return fmt.Errorf("%w and there is no other replica to copy from; a new catalog must be asked for", err)
+		return fmt.Errorf("%w and no other tracker is named to copy from: name them with --trackers, or begin a new catalog with --bootstrap", err)
 	}
 	if err != nil {
 		return r.discard(v, err)

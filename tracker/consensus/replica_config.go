@@ -34,10 +34,11 @@ type ReplicaConfig struct {
 	// among them. An empty directory is filled from them, and where the group
 	// knows another address of a member, both are tried.
 	Members []Member
-	// Bootstrap lets this replica, and this one alone, begin a new group of
-	// itself, which the others then join. Nothing is begun unless the
-	// directory is empty and every other member has answered that its
-	// directory is empty too, so it does no harm to leave it set.
+	// Bootstrap lets this replica begin a new group of itself, which the
+	// others then join. Nothing is begun unless the directory is empty and
+	// every other member has answered that its directory is empty too, so it
+	// does no harm to leave it set, nor to set it at several: of those, the
+	// one with the lowest ID begins.
 	Bootstrap bool
 	// Machine is this voter's.
 	Machine Machine

@@ -212,7 +212,7 @@ func (r *Replica) State(_ context.Context, q *StateRequest) (*ReplicaState, erro
 	if q.Cluster != r.cfg.ClusterID {
 		return nil, foreign(r.cfg.ClusterID)
 	}
-	s := &ReplicaState{ID: r.cfg.ID, Addr: r.cfg.Advertise, Bootstrap: r.cfg.Bootstrap, Empty: true, Heartbeat: int64(r.cfg.HeartbeatTimeout),
+	s := &ReplicaState{ID: r.cfg.ID, Addr: r.cfg.Advertise, Bootstrap: r.cfg.Bootstrap && !r.yields.Load(), Empty: true, Heartbeat: int64(r.cfg.HeartbeatTimeout),
 		Unfinished: r.unfinished.Load()}
 	v := r.voter.Load()
 	if v == nil {

@@ -46,19 +46,23 @@ func (l *Local) revive(v *voter) {
 
 // tryRevive reports whether there is nothing more to do for v.
 func (l *Local) tryRevive(v *voter) (over bool, err error) {
-	_, done, err := l.administer(l.ctx)
-	if err != nil {
-		return true, nil // closed
-	}
-	defer done()
-	if v.leaving.Load() || !slices.Contains(l.voters(), v) || l.readOnly.Load() != nil {
+	if l.givenUp(v) {
 		return true, nil
 	}
 	if !v.gone() {
 		return false, errBusy
 	}
+	// Before the lock, since the disk may hang.
 	if err := v.probe(); err != nil {
 		return false, err
+	}
+	_, done, err := l.administer(l.ctx)
+	if err != nil {
+		return true, nil // closed
+	}
+	defer done()
+	if l.givenUp(v) {
+		return true, nil
 	}
 	w := newVoter(v.Voter, l.cfg.Machine(l.number()), l.parts, func(w *voter, err error) {
 		<-w.opened
@@ -78,6 +82,11 @@ func (l *Local) tryRevive(v *voter) (over bool, err error) {
 	l.kick()
 	w.log.Warn().Msg("copy of the catalog that had stopped runs again")
 	return true, nil
+}
+
+// givenUp reports whether a stopped voter is not to be opened anew.
+func (l *Local) givenUp(v *voter) bool {
+	return v.leaving.Load() || !slices.Contains(l.voters(), v) || l.readOnly.Load() != nil
 }
 
 // reopen opens w on the directory of v and starts its Raft, which nobody
@@ -138,8 +147,12 @@ func (v *voter) gone() bool {
 	return true
 }
 
-// probe writes a file to learn whether the disk takes writes.
+// probe writes a file to learn whether the disk takes writes, if the directory
+// is there still.
 func (v *voter) probe() error {
+	if _, err := v.FS.Stat(v.path("log")); err != nil {
+		return err
+	}
 	path := v.path("probe")
 	f, err := v.FS.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -47,13 +47,16 @@ image: build
 # are made once and kept in .env.
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo "docker compose" || echo docker-compose)
 
+# .env decides, whatever a shell that ran a server before has exported.
+COMPOSED = env -u HOLDFAST_CLUSTER_SECRET -u HOLDFAST_ROOT_USER -u HOLDFAST_ROOT_PASSWORD $(COMPOSE)
+
 up: image
 	@test -f .env || (umask 077; ./holdfast init --env > .env)
-	$(COMPOSE) up -d
+	$(COMPOSED) up -d
 	@echo "S3 at http://127.0.0.1:9000 and http://127.0.0.1:9002; credentials are in .env"
 
 down:
-	$(COMPOSE) down
+	$(COMPOSED) down
 
 clean:
 	rm -rf holdfast .image

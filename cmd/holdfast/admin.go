@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"holdfast/auth"
 	"holdfast/auth/sigv4"
 	"holdfast/gateway/admin"
 	"holdfast/tracker"
@@ -58,7 +59,7 @@ func diskCommand(c *adminClient) *cobra.Command {
 	disk := &cobra.Command{Use: "disk", Short: "Replace or forget a directory that was lost"}
 	var forget bool
 	replace := &cobra.Command{
-		Use: "replace DIR", Short: "Refill the empty directory DIR, or with --forget go on without it", Args: cobra.ExactArgs(1),
+		Use: "replace DIR", Short: "Refill the empty directory DIR, or with --forget go on without it", Args: exactly(1),
 		Long: "DIR is a directory of the server, as holdfast admin status names it. Mount an empty disk there\n" +
 			"first; its shards are rebuilt from the others, without a restart. With --forget nothing comes in\n" +
 			"its place; that is refused where the other directories are too few for the scheme.",
@@ -88,7 +89,7 @@ func catalogCommand(c *adminClient) *cobra.Command {
 	catalog := &cobra.Command{Use: "catalog", Short: "Recover the catalog"}
 	var sure bool
 	alone := &cobra.Command{
-		Use: "alone", Short: "Let the surviving copy of the catalog go on without the others", Args: cobra.NoArgs,
+		Use: "alone", Short: "Let the surviving copy of the catalog go on without the others", Args: exactly(0),
 		Long: "For the case that one of two copies of the catalog, or two of three, are lost for good. Run it, then\n" +
 			"holdfast admin disk replace for each lost directory. Of two copies the survivor has all that was\n" +
 			"acknowledged; of three it may lack the last commits, and the nodes delete nothing until\n" +
@@ -111,7 +112,7 @@ func catalogCommand(c *adminClient) *cobra.Command {
 func clockCommand(c *adminClient) *cobra.Command {
 	clock := &cobra.Command{Use: "clock", Short: "Accept a step of the machine's clock"}
 	clock.AddCommand(&cobra.Command{
-		Use: "accept", Short: "Let catalog time follow the machine's clock over a large step", Args: cobra.NoArgs,
+		Use: "accept", Short: "Let catalog time follow the machine's clock over a large step", Args: exactly(0),
 		Long: "Catalog time, which retention and quarantine follow, takes a jump of over 15 minutes only if the\n" +
 			"kernel says that its clock is synchronised. Look at the clock; if it is right, run this.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -188,7 +189,7 @@ func (c *adminClient) call(ctx context.Context, method, path string, in, out any
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: c.insecure}}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; is a server or gateway running there? --endpoint says where to ask", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -196,6 +197,9 @@ func (c *adminClient) call(ctx context.Context, method, path string, in, out any
 		data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		if json.Unmarshal(data, &e) != nil || e.Message == "" {
 			return fmt.Errorf("%s answers %s", c.endpoint, resp.Status)
+		}
+		if e.Code == auth.ErrSignatureMismatch.Code() || e.Code == auth.ErrUnknownAccessKey.Code() {
+			return fmt.Errorf("%s (%s); give root's credentials as HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", e.Message, e.Code)
 		}
 		return fmt.Errorf("%s (%s)", e.Message, e.Code)
 	}

@@ -47,7 +47,7 @@ func show[T any](c *adminClient, cmd *cobra.Command, method, path string, in fun
 func nothing([]string) (any, error) { return nil, nil }
 
 func repairCommand(c *adminClient) *cobra.Command {
-	cmd := &cobra.Command{Use: "repair", Short: "Show how repair is going", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "repair", Short: "Show how repair is going", Args: exactly(0),
 		Long: "Shows how many blobs have fewer good shards than they should, how far their repair is, and what is lost."}
 	show(c, cmd, http.MethodGet, "repair", nothing, writeRepair)
 	return cmd
@@ -86,10 +86,10 @@ func writeRepair(w io.Writer, r *tracker.Repair) error {
 
 func groupCommand(c *adminClient) *cobra.Command {
 	group := &cobra.Command{Use: "group", Short: "Make and list storage groups"}
-	list := &cobra.Command{Use: "list", Short: "List the storage groups", Args: cobra.NoArgs}
+	list := &cobra.Command{Use: "list", Short: "List the storage groups", Args: exactly(0)}
 	show(c, list, http.MethodGet, "status", nothing, writeGroups)
 	var q admin.GroupRequest
-	create := &cobra.Command{Use: "create NAME", Short: "Make a storage group that nodes can join", Args: cobra.ExactArgs(1),
+	create := &cobra.Command{Use: "create NAME", Short: "Make a storage group that nodes can join", Args: exactly(1),
 		Example: "  holdfast admin group create cold --scheme rs-8+4 --class GLACIER_IR"}
 	create.Flags().StringVar(&q.Scheme, "scheme", "", "redundancy, rep-N or rs-K+M")
 	create.Flags().StringVar(&q.Class, "class", "STANDARD", "storage class of the objects that it takes")
@@ -128,9 +128,9 @@ func writeGroups(w io.Writer, st *tracker.Status) error {
 
 func nodeCommand(c *adminClient) *cobra.Command {
 	node := &cobra.Command{Use: "node", Short: "Look after the storage nodes of a cluster"}
-	list := &cobra.Command{Use: "list", Short: "List the storage nodes", Args: cobra.NoArgs}
+	list := &cobra.Command{Use: "list", Short: "List the storage nodes", Args: exactly(0)}
 	show(c, list, http.MethodGet, "status", nothing, writeNodes)
-	forget := &cobra.Command{Use: "forget ID", Short: "Give up a node that will not come back", Args: cobra.ExactArgs(1),
+	forget := &cobra.Command{Use: "forget ID", Short: "Give up a node that will not come back", Args: exactly(1),
 		Long: "What the node held is rebuilt on the others of its group. The node never comes back: empty its\n" +
 			"directory to use it as a new one. A node that serves is refused; stop its process first."}
 	show(c, forget, http.MethodPost, "node/forget", func(args []string) (any, error) {
@@ -141,7 +141,7 @@ func nodeCommand(c *adminClient) *cobra.Command {
 		return nil
 	})
 	var force bool
-	set := &cobra.Command{Use: "set ID ro|rw", Short: "Let a node take new data, or not", Args: cobra.ExactArgs(2),
+	set := &cobra.Command{Use: "set ID ro|rw", Short: "Let a node take new data, or not", Args: exactly(2),
 		Long: "A node that is ro takes no new shard, of writes or of repair. It serves reads and deletes as before, and\n" +
 			"what it holds stays there; that lasts until it is set rw. Refused where its group would have fewer\n" +
 			"nodes that take writes than its scheme is wide: add a node first, or insist with --force.",
@@ -188,9 +188,9 @@ func trackerAdminCommand(c *adminClient) *cobra.Command {
 	t := &cobra.Command{Use: "tracker", Short: "Look after the trackers of a cluster",
 		Long: "A tracker is added by starting it on an empty directory: holdfast tracker DIR --trackers, with the\n" +
 			"addresses of the others. It copies the catalog and joins by itself."}
-	list := &cobra.Command{Use: "list", Short: "List the trackers", Args: cobra.NoArgs}
+	list := &cobra.Command{Use: "list", Short: "List the trackers", Args: exactly(0)}
 	show(c, list, http.MethodGet, "status", nothing, writeTrackers)
-	remove := &cobra.Command{Use: "remove ID", Short: "Take a tracker out of the cluster", Args: cobra.ExactArgs(1),
+	remove := &cobra.Command{Use: "remove ID", Short: "Take a tracker out of the cluster", Args: exactly(1),
 		Long: "The others go on without it; it stops. Refused for the last one, and where those that stay could not go on."}
 	show(c, remove, http.MethodPost, "tracker/remove", func(args []string) (any, error) {
 		return admin.TrackerRequest{ID: args[0]}, nil
@@ -212,7 +212,7 @@ func writeTrackers(w io.Writer, st *tracker.Status) error {
 
 func inspectCommand(c *adminClient) *cobra.Command {
 	var version string
-	cmd := &cobra.Command{Use: "inspect s3://BUCKET/KEY", Short: "Show where an object's bytes are, down to its shards", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "inspect s3://BUCKET/KEY", Short: "Show where an object's bytes are, down to its shards", Args: exactly(1)}
 	cmd.Flags().StringVar(&version, "version", "", "version id; the current version by default")
 	show(c, cmd, http.MethodPost, "inspect", func(args []string) (any, error) {
 		bucket, key, ok := strings.Cut(strings.TrimPrefix(args[0], "s3://"), "/")
@@ -230,7 +230,7 @@ func writeInspection(w io.Writer, i *gateway.Inspection) error {
 		fmt.Fprintf(w, "kept in\tthe catalog (%d bytes)\n", i.Inline)
 	}
 	for _, e := range i.Extents {
-		fmt.Fprintf(w, "\nbytes %d to %d\tblob %s, %s in group %s: %d of %d shards there, %d needed\n", e.Offset, e.Offset+e.Length-1, e.Blob, e.Scheme, e.Group, e.Found, len(e.Shards), e.Needed)
+		fmt.Fprintf(w, "\nbytes %d to %d: blob %s, %s in group %s: %d of %d shards there, %d needed\n", e.Offset, e.Offset+e.Length-1, e.Blob, e.Scheme, e.Group, e.Found, len(e.Shards), e.Needed)
 		fmt.Fprintln(w, "SHARD\tNODE\tADDRESS\tSTATE\tBYTES\tPROBLEM")
 		for _, s := range e.Shards {
 			fmt.Fprintf(w, "%d.%d\t%d\t%s\t%s\t%d\t%s\n", s.Index, s.Generation, s.Node, s.Addr, s.State, s.Bytes, s.Problem)

@@ -28,7 +28,7 @@ func benchCommand(hurry context.Context) *cobra.Command {
 			"HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD (or their _FILE forms). What it wrote is\n" +
 			"deleted at the end.",
 		Example: "  holdfast bench --endpoint http://127.0.0.1:9000 --ops put,get --size 4KiB,10MiB --concurrency 16 --html bench.html",
-		Args:    cobra.NoArgs,
+		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := clientCredentials(os.LookupEnv, awsPair, rootPair)
 			if err != nil {

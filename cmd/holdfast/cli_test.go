@@ -133,3 +133,42 @@ func TestHealthcheck(t *testing.T) {
 		}
 	}
 }
+
+// TestMistyped holds that a wrong word on the command line is an error which
+// says where to look, and that a group of commands alone still shows its help.
+func TestMistyped(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"serve":                      "server",
+		"admin stauts":               "did you mean status?",
+		"admin node lsit":            "did you mean list",
+		"admin node list x":          "usage: holdfast admin node list",
+		"admin inspect":              "usage: holdfast admin inspect s3://BUCKET/KEY",
+		"admin node set 1":           "usage: holdfast admin node set ID ro|rw",
+		"server --adress :1 ./x":     "holdfast server --help",
+		"healthcheck --role gateway": "--endpoint",
+	} {
+		cmd := command(t.Context())
+		cmd.SetArgs(strings.Fields(args))
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q in it", args, err, want)
+		}
+	}
+	help := runCommand(t, command(t.Context()), "admin", "node")
+	if !strings.Contains(help, "  holdfast admin node [command]\n") || strings.Contains(help, "admin node [flags]") || !strings.Contains(help, "Give up a node") {
+		t.Errorf("the help of a group of commands is\n%s", help)
+	}
+	if help := runCommand(t, command(t.Context()), "tracker", "--help"); !strings.Contains(help, "holdfast tracker DIR [flags]") || !strings.Contains(help, "holdfast tracker [command]") {
+		t.Errorf("the help of a command with others below is\n%s", help)
+	}
+}
+
+func TestPassword(t *testing.T) {
+	t.Parallel()
+	if got := password([]byte{0xf8, 0, 0}); got != "xAAA" {
+		t.Errorf("a password that began with a dash is %q", got)
+	}
+	if got := password([]byte{0, 0xf8, 0}); got != "APgA" {
+		t.Errorf("password is %q", got)
+	}
+}

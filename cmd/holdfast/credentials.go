@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"holdfast/cmd/allinone"
 )
@@ -62,6 +63,9 @@ func readCredentials(path string) (c credentials, err error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return c, fmt.Errorf("root credentials: %w; %s; or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err, allinone.Ownership(filepath.Dir(path)))
 	}
+	if errors.Is(err, syscall.ENOTDIR) {
+		return c, fmt.Errorf("%s is a file; give a directory", filepath.Dir(path))
+	}
 	if err != nil {
 		return c, fmt.Errorf("root credentials: %w; make the file readable for this user, or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err)
 	}
@@ -77,6 +81,7 @@ func keepCredentials(dirs []string, c credentials) error {
 	if err != nil {
 		return err
 	}
+	data = append(data, '\n')
 	for _, d := range dirs {
 		if err := keepOnce(filepath.Join(d, credentialsFile), data); err != nil {
 			return fmt.Errorf("keeping root credentials: %w", err)
@@ -108,8 +113,18 @@ func generateCredentials() (credentials, error) {
 	}
 	return credentials{
 		User:     "HF" + base32.StdEncoding.EncodeToString(user[:])[:18],
-		Password: base64.RawURLEncoding.EncodeToString(secret[:]),
+		Password: password(secret[:]),
 	}, nil
+}
+
+// password writes a secret so that no shell or client takes it for a flag: a
+// dash comes first in one of 64.
+func password(secret []byte) string {
+	s := base64.RawURLEncoding.EncodeToString(secret)
+	if s[0] == '-' {
+		return "x" + s[1:]
+	}
+	return s
 }
 
 func (c credentials) validate() error {
@@ -160,5 +175,5 @@ func clientCredentials(env func(string) (string, bool), pairs ...[2]string) (c c
 			return c, nil
 		}
 	}
-	return c, fmt.Errorf("no credentials: set %s and %s (or their _FILE forms); a generated pair is in %s in the data directory", rootPair[0], rootPair[1], credentialsFile)
+	return c, fmt.Errorf("no credentials: set %s and %s (or their _FILE forms); a pair that holdfast server made is in %s in its data directories", rootPair[0], rootPair[1], credentialsFile)
 }

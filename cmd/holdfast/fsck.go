@@ -31,7 +31,7 @@ func adminFsckCommand(c *adminClient) *cobra.Command {
 			"--adopt: look at the report first, since what is unknown to the catalog may be deleted from then on.\n" +
 			"Nodes that do not answer are not compared; run it again once they do. Missing shards include those of\n" +
 			"deleted objects that wait for the readers' grace. Credentials: see holdfast admin --help.",
-		Args: cobra.NoArgs,
+		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path := "fsck"
 			if adopt {

@@ -23,7 +23,7 @@ func healthcheckCommand() *cobra.Command {
 		Use:     "healthcheck",
 		Short:   "Exit 0 if a server is ready, 1 with the reason if it is not",
 		Example: "  holdfast healthcheck --endpoint https://127.0.0.1:9000",
-		Args:    cobra.NoArgs,
+		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
@@ -52,7 +52,7 @@ func healthcheck(ctx context.Context, url string) error {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; is it running there? --endpoint says where to ask", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -65,7 +65,7 @@ func healthcheck(ctx context.Context, url string) error {
 func checkRole(ctx context.Context, role peer.Role, address string, env func(string) (string, bool)) error {
 	ports := map[peer.Role]string{peer.Tracker: trackerPort, peer.Storage: storagePort}
 	if ports[role] == "" {
-		return fmt.Errorf("--role %s: tracker or storage", role)
+		return fmt.Errorf("--role is tracker or storage, not %s; a server or gateway is asked with --endpoint", role)
 	}
 	if address == "" {
 		address = net.JoinHostPort("127.0.0.1", ports[role])

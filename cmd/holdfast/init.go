@@ -48,7 +48,7 @@ func initCommand() *cobra.Command {
 		Short: "Make a cluster secret and a sample configuration for each role",
 		Long: "Writes a new cluster secret, readable only by its owner, and a sample configuration for each role of a\n" +
 			"cluster into DIR (here by default). Nothing that is there is changed. Bring the secret to every machine\n" +
-			"and name it there: HOLDFAST_CLUSTER_SECRET_FILE=" + secretFile,
+			"and name it there: HOLDFAST_CLUSTER_SECRET_FILE=/etc/holdfast/" + secretFile,
 		Example: "  holdfast init ./cluster",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -108,6 +108,6 @@ func writeSamples(out io.Writer, dir string) error {
 		}
 		fmt.Fprintf(out, "made   %s\n", path)
 	}
-	fmt.Fprintf(out, "\nOn every machine: export HOLDFAST_CLUSTER_SECRET_FILE=%s\n", secretFile)
+	fmt.Fprintf(out, "\nBring %s to every machine, readable only for the user that runs Holdfast, and name it there:\n\n  export HOLDFAST_CLUSTER_SECRET_FILE=/etc/holdfast/%s\n", path, secretFile)
 	return nil
 }

@@ -30,5 +30,6 @@ func command(hurry context.Context) *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serverCommand(hurry), initCommand(), trackerCommand(), storageCommand(), gatewayCommand(hurry), benchCommand(hurry), adminCommand(), fsckCommand(), healthcheckCommand(), versionCommand())
+	explain(root)
 	return root
 }

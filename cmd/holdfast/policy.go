@@ -19,14 +19,14 @@ func policyCommand(c *adminClient) *cobra.Command {
 			"a class, for a bucket, or for a class within a bucket; the narrowest one counts, a bucket's before a\n" +
 			"class's. Without any it is balance. Data that is there already stays where it is, and objects small\n" +
 			"enough to be kept in the catalog have no group."}
-	list := &cobra.Command{Use: "list", Short: "List the placement policies that are set", Args: cobra.NoArgs}
+	list := &cobra.Command{Use: "list", Short: "List the placement policies that are set", Args: exactly(0)}
 	show(c, list, http.MethodGet, "policy", nothing, writePolicies)
 	var q admin.PolicyRequest
 	scope := func(cmd *cobra.Command) {
 		cmd.Flags().StringVar(&q.Bucket, "bucket", "", "for this bucket only")
 		cmd.Flags().StringVar(&q.Class, "class", "", "for this storage class only")
 	}
-	set := &cobra.Command{Use: "set balance|round-robin|pinned", Short: "Set a placement policy", Args: cobra.ExactArgs(1),
+	set := &cobra.Command{Use: "set balance|round-robin|pinned", Short: "Set a placement policy", Args: exactly(1),
 		Long: "  balance      by free space and load\n" +
 			"  round-robin  one group after another\n" +
 			"  pinned       the group of --group and no other: what it cannot take is refused (503), and objects of\n" +
@@ -51,7 +51,7 @@ func policyCommand(c *adminClient) *cobra.Command {
 		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("new data of %s: %s %s", p.Scope(), p.Kind, p.Group)))
 		return nil
 	})
-	unset := &cobra.Command{Use: "clear", Short: "Take a placement policy away", Args: cobra.NoArgs,
+	unset := &cobra.Command{Use: "clear", Short: "Take a placement policy away", Args: exactly(0),
 		Long:    "Takes away what is set for the cluster, or with flags for a class or bucket: the next wider policy counts then.",
 		Example: "  holdfast admin policy clear --bucket photos"}
 	scope(unset)

@@ -320,7 +320,7 @@ func gatewayCommand(hurry context.Context) *cobra.Command {
 			"Root's credentials come from HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD, or the same names with _FILE,\n" +
 			"and must be the same on every gateway." + secretHelp,
 		Example: "  holdfast gateway --trackers t1:9100,t2:9100,t3:9100 --address :9000",
-		Args:    cobra.NoArgs,
+		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := settings(cmd); err != nil {
 				return err

@@ -18,7 +18,7 @@ import (
 func statusCommand(c *adminClient) *cobra.Command {
 	var asJSON, all bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show nodes, groups, catalog copies and queues", Args: cobra.NoArgs,
+		Use: "status", Short: "Show nodes, groups, catalog copies and queues", Args: exactly(0),
 		Long: "Shows the nodes (one for each directory), the copies of the catalog and what waits. \"Blobs\n" +
 			"below target\" are those with fewer good shards than their scheme is wide; 0 means that the\n" +
 			"catalog has been walked and nothing is missing. Nodes that are gone, since they were replaced or\n" +
@@ -98,7 +98,7 @@ func writeStatus(w io.Writer, st *tracker.Status, gone int) error {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.ID, groupName(st.Map, n.Group), state, used, free, errs, n.Addr, n.Load.Err)
 	}
 	if gone > 0 {
-		fmt.Fprintf(t, "(%d that were replaced or forgotten: --all)\n", gone)
+		fmt.Fprintf(t, "(%d more, replaced or forgotten: --all)\n", gone)
 	}
 	fmt.Fprintln(t, "\nCATALOG COPY\tLEADER\tAPPLIED\tDIRECTORY\tERROR")
 	for _, v := range st.Voters {

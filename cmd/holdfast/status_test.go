@@ -87,7 +87,7 @@ func TestStatusTable(t *testing.T) {
 	if d := cmp.Diff(want, rows(out, "1", "2", "3", "4", "5")); d != "" {
 		t.Errorf("%s\n%s", d, out)
 	}
-	if !strings.Contains(out, "(2 that were replaced or forgotten: --all)") || strings.Contains(out, "no majority") {
+	if !strings.Contains(out, "(2 more, replaced or forgotten: --all)") || strings.Contains(out, "no majority") {
 		t.Errorf("the table is:\n%s", out)
 	}
 	want = append([]string{"1 default (rs-2+2) gone - - - /old"}, append(want, "5 default (rs-2+2) gone - - - /d4")...)

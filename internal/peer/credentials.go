@@ -171,7 +171,7 @@ func (c *Credentials) Dial(ctx context.Context, addr string, role Role, protocol
 			return conn, err
 		}
 	}
-	return nil, err
+	return nil, fmt.Errorf("%w: the two processes have different cluster secrets, or certificates of different authorities; start both with the same", err)
 }
 
 // dial dials under one of the authorities, all of it: what is shown and what is trusted.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -80,5 +82,17 @@ func (c *Client) failed(ctx context.Context, method string, err error) error {
 	case codes.Unimplemented, codes.Internal, codes.ResourceExhausted, codes.InvalidArgument, codes.Unknown:
 		return wrongPeer(method+" at "+c.addr, err)
 	}
-	return fmt.Errorf("%s at %s: %w: %v", method, c.addr, ErrUnreachable, err)
+	return fmt.Errorf("%s at %s: %w: %s", method, c.addr, ErrUnreachable, reason(err))
+}
+
+// reason is what a person has to know of a call that got no answer: gRPC wraps
+// what the dialer said, quoted, in words of its own.
+func reason(err error) string {
+	text := status.Convert(err).Message()
+	if _, quoted, ok := strings.Cut(text, "connection error: desc = "); ok {
+		if inner, err := strconv.Unquote(quoted); err == nil {
+			return strings.TrimPrefix(inner, "transport: Error while dialing: ")
+		}
+	}
+	return text
 }

@@ -137,7 +137,7 @@ func TestUnreachable(t *testing.T) {
 	}
 	srv.Close(0)
 	began := time.Now()
-	if _, err := Call[question, answer](t.Context(), c, "Test", "Echo", &question{}); !errors.Is(err, ErrUnreachable) {
+	if _, err := Call[question, answer](t.Context(), c, "Test", "Echo", &question{}); !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), "desc =") {
 		t.Errorf("a peer that went away came as %v", err)
 	}
 	if d := time.Since(began); d > 5*time.Second {

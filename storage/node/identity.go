@@ -89,7 +89,7 @@ func ReadIdentity(fs vfs.FS, dir string) (Identity, error) {
 	path := fs.PathJoin(dir, identityName)
 	b, err := vfs.ReadFile(fs, path, identityLimit)
 	if errors.Is(err, os.ErrNotExist) {
-		return Identity{}, fmt.Errorf("%s: %w: is the disk mounted? A new directory is set up by holdfast init", dir, ErrNoIdentity)
+		return Identity{}, fmt.Errorf("%s: %w: is the disk mounted? If it is lost, holdfast admin disk replace (of a server) or holdfast admin node forget (of a cluster) gives it up", dir, ErrNoIdentity)
 	}
 	if err != nil {
 		return Identity{}, fmt.Errorf("identity: %w", err)

@@ -118,7 +118,7 @@ func (l *Local) Status() Status {
 		for _, id := range q.servers {
 			if v := voterOf(raft.ServerID(id)); !given[v] {
 				given[v] = true
-				s.Voters = append(s.Voters, tracker.Voter{ID: v, Err: "voter is not among the given directories"})
+				s.Voters = append(s.Voters, tracker.Voter{ID: v, Err: "voter is in none of the given directories, or in one that is missing or empty"})
 			}
 		}
 	}

@@ -95,7 +95,7 @@ func (h *handler) serve(action string, f func(*http.Request, []byte) (any, error
 		}
 		var body []byte
 		if err == nil {
-			body, err = io.ReadAll(io.LimitReader(sigv4.NewBody(r.Body, res, r.ContentLength), maxBody))
+			body, err = readBody(sigv4.NewBody(r.Body, res, r.ContentLength))
 		}
 		var out any
 		start := time.Now()
@@ -110,6 +110,18 @@ func (h *handler) serve(action string, f func(*http.Request, []byte) (any, error
 		}
 		_ = json.NewEncoder(w).Encode(out)
 	}
+}
+
+var errLong = fault.New(fault.TooLarge, "admin.body-too-long", "the request's body is over 64 KiB")
+
+// readBody reads a body to its end, where its hash is compared. What is not
+// read so far is not what was signed, so a longer body is refused.
+func readBody(r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	if err == nil && len(body) > maxBody {
+		return nil, errLong
+	}
+	return body, err
 }
 
 func toError(err error) Error {

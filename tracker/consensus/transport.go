@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
+
+	"holdfast/tracker/consensus/raftlog"
 )
 
 var (
@@ -44,7 +46,9 @@ type transport struct {
 	self    string        // server
 	term    func() uint64 // Raft's
 	conf    func() raft.Configuration
-	handing atomic.Uint64 // term in which this leader hands over
+	begins  func() uint64            // the log's first entry, 0 if it is empty or unreadable
+	snap    func() *raftlog.Snapshot // the newest; nil if there is none
+	handing atomic.Uint64            // term in which this leader hands over
 
 	consume chan raft.RPC
 	done    chan struct{}
@@ -68,7 +72,8 @@ func newTransport(n *network, p *pledge, cfg *settings, v *voter) *transport {
 			Stream: n, MaxPool: 4, MaxRPCsInFlight: 2, Timeout: timeout, Logger: raftLogger(cfg.Logger),
 		}),
 		pledge: p, self: v.server, term: func() uint64 { return v.raft.CurrentTerm() },
-		conf:    func() raft.Configuration { return v.raft.GetConfiguration().Configuration() },
+		conf:   func() raft.Configuration { return v.raft.GetConfiguration().Configuration() },
+		begins: v.begins, snap: v.snapshot,
 		consume: make(chan raft.RPC), done: make(chan struct{}),
 	}
 	t.wg.Go(t.receive)
@@ -84,6 +89,11 @@ func (t *transport) receive() {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
 			switch req := rpc.Command.(type) {
+			case *raft.AppendEntriesRequest:
+				if r := t.cover(req); r != req {
+					rpc.Command = r
+				}
+				t.hand(rpc)
 			case *raft.RequestVoteRequest:
 				t.wg.Go(func() { t.vote(rpc, req) })
 			case *raft.RequestPreVoteRequest:
@@ -100,6 +110,56 @@ func (t *transport) receive() {
 			return
 		}
 	}
+}
+
+// cover returns req without what the snapshot covers, if its entries follow on
+// one that this log does not have any more.
+//
+// What the snapshot covers is committed, so the leader has the same. Raft as
+// published looks for the entry before in the log alone. A follower that was
+// killed between storing the first entries behind a seeded state and answering
+// would refuse them for ever: the leader goes on from the state's last entry,
+// and back from there. Commits count only as far as req goes, since what is in
+// the log behind that may not be the leader's.
+func (t *transport) cover(req *raft.AppendEntriesRequest) *raft.AppendEntriesRequest {
+	if req.PrevLogEntry == 0 {
+		return req
+	}
+	first := t.begins()
+	if first == 0 || req.PrevLogEntry >= first {
+		return req
+	}
+	snap := t.snap()
+	if snap == nil || snap.Index+1 < first || req.PrevLogEntry > snap.Index || req.PrevLogEntry == snap.Index && req.PrevLogTerm != snap.Term {
+		return req
+	}
+	r := *req
+	r.PrevLogEntry, r.PrevLogTerm = 0, 0
+	for len(r.Entries) > 0 && r.Entries[0].Index <= snap.Index {
+		r.Entries = r.Entries[1:]
+	}
+	known := snap.Index
+	if n := len(r.Entries); n > 0 {
+		known = r.Entries[n-1].Index
+	}
+	r.LeaderCommitIndex = min(r.LeaderCommitIndex, known)
+	return &r
+}
+
+func (v *voter) begins() uint64 {
+	first, err := v.store.FirstIndex()
+	if err != nil {
+		return 0
+	}
+	return first
+}
+
+func (v *voter) snapshot() *raftlog.Snapshot {
+	snap, err := v.store.Snapshot()
+	if err != nil {
+		return nil
+	}
+	return snap
 }
 
 func (t *transport) hand(rpc raft.RPC) {

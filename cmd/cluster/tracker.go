@@ -102,6 +102,11 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 	} else if cut {
 		return nil, fmt.Errorf("%w: a recovery of %s was cut short; run holdfast tracker recover %[2]s again", ErrRefused, cfg.Dir)
 	}
+	if apart, err := marked(cfg.FS, cfg.Dir, apartName); err != nil {
+		return nil, err
+	} else if apart {
+		return nil, fmt.Errorf("%w: this copy of the catalog, in %s, and another were recovered apart; stop all trackers, run holdfast tracker recover on the one to be kept, and empty the directories of the others", ErrRefused, cfg.Dir)
+	}
 	t := &Tracker{cfg: cfg, cluster: cfg.Access.Cluster(), stopped: make(chan error, 1), reads: newReads(cfg.Clock)}
 	t.peers = trackerremote.NewPeers(cfg.Access.dial(peer.Tracker, peer.Control))
 	t.nodes = storageremote.NewNodes(storageremote.Config{
@@ -115,7 +120,12 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 		Members: t.members(), Bootstrap: cfg.Bootstrap, Machine: catalog.NewMachine(), Logger: cfg.Log, Clock: cfg.Clock, Strict: cfg.Strict,
 		SnapshotBytes: cfg.Tune.SnapshotBytes, KeepBytes: cfg.Tune.KeepBytes, SeedRate: cfg.Tune.SeedRate,
 		MinFree: cfg.Tune.MinFree, BallastBytes: cfg.Tune.Ballast,
-		OnStop: func(err error) { t.stopped <- err },
+		OnStop: func(err error) {
+			if errors.Is(err, consensus.ErrApart) {
+				err = errors.Join(err, markApart(cfg.FS, cfg.Dir))
+			}
+			t.stopped <- err
+		},
 	})
 	if errors.Is(err, syscall.EAGAIN) {
 		return nil, fmt.Errorf("%w; another process has %s open: stop it, or give another directory", err, cfg.Dir)

@@ -67,7 +67,7 @@ func (o *operator) RemoveTracker(ctx context.Context, id string) error {
 	return o.g.trackers.RemoveTracker(ctx, id)
 }
 
-var errServing = fault.New(fault.Precondition, "admin.node-serves", "the node serves; stop its process first, and forget it once it is suspect or down")
+var errServing = fault.New(fault.Precondition, "admin.node-serves", "the node serves; stop its process, or restart it without that directory, and forget the node once it is suspect or down, some 10 s later")
 
 // ForgetNode implements gateway.Operator.
 func (o *operator) ForgetNode(ctx context.Context, id storage.NodeID) error {

@@ -27,6 +27,16 @@ import (
 // not serve in between, since nodes would delete what that copy lacks.
 const recoveringName = "recovering"
 
+// apartName is there once this copy was led while another, of a recovery that
+// knew nothing of its own, was led too. Clients wrote to either, and a person
+// says which is kept, by recovering that again.
+const apartName = "recovered-apart"
+
+// markApart has a directory served no more before it is recovered again.
+func markApart(fs vfs.FS, dir string) error {
+	return vfs.WriteFile(fs, fs.PathJoin(dir, apartName), []byte("see docs/cluster.md\n"))
+}
+
 // TrackerCopy is what a tracker's directory holds of the catalog while no
 // process has it open.
 type TrackerCopy struct {
@@ -87,9 +97,12 @@ func inspect(cfg *TrackerConfig) (*TrackerCopy, *consensus.Copy, error) {
 }
 
 // recovering tells whether a recovery of a directory was cut short.
-func recovering(fs vfs.FS, dir string) (bool, error) {
+func recovering(fs vfs.FS, dir string) (bool, error) { return marked(fs, dir, recoveringName) }
+
+// marked tells whether a directory has a mark.
+func marked(fs vfs.FS, dir, mark string) (bool, error) {
 	names, err := fs.List(dir)
-	return slices.Contains(names, recoveringName), err
+	return slices.Contains(names, mark), err
 }
 
 // RecoverTracker makes the copy of the catalog in cfg.Dir, which no process
@@ -113,6 +126,13 @@ func RecoverTracker(ctx context.Context, cfg TrackerConfig) (*TrackerCopy, error
 	mark := cfg.FS.PathJoin(cfg.Dir, recoveringName)
 	if err := vfs.WriteFile(cfg.FS, mark, []byte(copied.Incarnation+"\n")); err != nil {
 		return nil, fmt.Errorf("begin the recovery: %w", err)
+	}
+	if apart, err := marked(cfg.FS, cfg.Dir, apartName); err != nil {
+		return nil, err
+	} else if apart {
+		if err := errors.Join(cfg.FS.Remove(cfg.FS.PathJoin(cfg.Dir, apartName)), cfg.FS.SyncDir(cfg.Dir)); err != nil {
+			return nil, fmt.Errorf("begin the recovery: %w", err)
+		}
 	}
 	rc := consensus.ReplicaConfig{Voter: consensus.Voter{ID: cfg.ID, FS: cfg.FS, Dir: cfg.Dir}, ClusterID: copied.Cluster,
 		Advertise: cfg.Advertise, Machine: catalog.NewMachine(), Logger: cfg.Log, Clock: cfg.Clock, BallastBytes: -1}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -28,7 +29,7 @@ type StorageConfig struct {
 	Dirs      []string // absolute
 	Group     string   // that new nodes join
 	Scheme    string   // of the group, where it is new; "" where it must be there
-	Class     string   // storage class of the group, where it is new; "" is STANDARD
+	Class     string   // storage class of the group; "" is the one that it has, STANDARD where it is new
 	Advertise string   // host:port under which the others reach this process
 	Domain    tracker.Domain
 	Listener  *peer.Listener // for peer.Control and peer.Data
@@ -128,6 +129,8 @@ func (s *Storage) open(ctx context.Context) error {
 		if err := s.openNode(ctx, dir, id.Node, ""); err != nil {
 			return err
 		}
+		// Which node to forget when a directory is lost is read here.
+		s.cfg.Log.Info().Str("dir", dir).Uint32("node", uint32(id.Node)).Msg("directory holds a node")
 	}
 	if len(fresh) == 0 {
 		return nil
@@ -158,7 +161,7 @@ func (s *Storage) format(ctx context.Context, dirs []string) error {
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
 		if n.Addr == s.cfg.Advertise && n.State != tracker.NodeGone && n.State != tracker.NodeJoining && s.mu.nodes[n.ID] == nil {
-			return fmt.Errorf("%w: %v is empty, and node %d of this address is missing: mount its disk, or if it is lost: holdfast admin node forget %d, then start again", ErrRefused, dirs, n.ID, n.ID)
+			return fmt.Errorf("%w: %v is empty, and node %d of this address is missing: mount its disk, or if it is lost: holdfast admin node forget %d, then start again; until then start without the directory, if there are others", ErrRefused, dirs, n.ID, n.ID)
 		}
 	}
 	g, err := s.group(ctx, m)
@@ -208,8 +211,11 @@ func (s *Storage) group(ctx context.Context, m *tracker.Map) (tracker.Group, err
 		if g.Name != s.cfg.Group {
 			continue
 		}
+		if class := cmp.Or(g.Class, tracker.DefaultClass); s.cfg.Class != "" && s.cfg.Class != class {
+			return g, fmt.Errorf("%w: group %s carries the storage class %s, not %s; leave --class away, or name another group", ErrRefused, g.Name, class, s.cfg.Class)
+		}
 		if s.cfg.Scheme != "" && s.cfg.Scheme != g.Scheme.String() {
-			return g, fmt.Errorf("%w: group %s has the scheme %s, not %s", ErrRefused, g.Name, g.Scheme, s.cfg.Scheme)
+			return g, fmt.Errorf("%w: group %s has the scheme %s, not %s; leave --scheme away, or name another group", ErrRefused, g.Name, g.Scheme, s.cfg.Scheme)
 		}
 		return g, nil
 	}
@@ -220,7 +226,7 @@ func (s *Storage) group(ctx context.Context, m *tracker.Map) (tracker.Group, err
 	if err != nil {
 		return tracker.Group{}, err
 	}
-	return s.trackers.RegisterGroup(ctx, tracker.Group{Name: s.cfg.Group, Class: s.cfg.Class, Scheme: scheme})
+	return s.trackers.RegisterGroup(ctx, tracker.Group{Name: s.cfg.Group, Class: cmp.Or(s.cfg.Class, tracker.DefaultClass), Scheme: scheme})
 }
 
 // formatOne registers a new node and makes it. It is joining, and takes no

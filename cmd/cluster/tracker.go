@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,7 +14,9 @@ import (
 	"holdfast/internal/fault"
 	"holdfast/internal/peer"
 	"holdfast/internal/rpc"
+	"holdfast/internal/vfs"
 	"holdfast/storage"
+	"holdfast/storage/node"
 	storageremote "holdfast/storage/remote"
 	"holdfast/tracker"
 	"holdfast/tracker/catalog"
@@ -91,10 +94,18 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 	if err := makeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, err
 	}
+	if err := notOfStorage(cfg.FS, cfg.Dir); err != nil {
+		return nil, err
+	}
 	if cut, err := recovering(cfg.FS, cfg.Dir); err != nil {
 		return nil, err
 	} else if cut {
 		return nil, fmt.Errorf("%w: a recovery of %s was cut short; run holdfast tracker recover %[2]s again", ErrRefused, cfg.Dir)
+	}
+	if apart, err := marked(cfg.FS, cfg.Dir, apartName); err != nil {
+		return nil, err
+	} else if apart {
+		return nil, fmt.Errorf("%w: this copy of the catalog, in %s, and another were recovered apart; stop all trackers, run holdfast tracker recover on the one to be kept, and empty the directories of the others", ErrRefused, cfg.Dir)
 	}
 	t := &Tracker{cfg: cfg, cluster: cfg.Access.Cluster(), stopped: make(chan error, 1), reads: newReads(cfg.Clock)}
 	t.peers = trackerremote.NewPeers(cfg.Access.dial(peer.Tracker, peer.Control))
@@ -109,8 +120,16 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 		Members: t.members(), Bootstrap: cfg.Bootstrap, Machine: catalog.NewMachine(), Logger: cfg.Log, Clock: cfg.Clock, Strict: cfg.Strict,
 		SnapshotBytes: cfg.Tune.SnapshotBytes, KeepBytes: cfg.Tune.KeepBytes, SeedRate: cfg.Tune.SeedRate,
 		MinFree: cfg.Tune.MinFree, BallastBytes: cfg.Tune.Ballast,
-		OnStop: func(err error) { t.stopped <- err },
+		OnStop: func(err error) {
+			if errors.Is(err, consensus.ErrApart) {
+				err = errors.Join(err, markApart(cfg.FS, cfg.Dir))
+			}
+			t.stopped <- err
+		},
 	})
+	if errors.Is(err, syscall.EAGAIN) {
+		return nil, fmt.Errorf("%w; another process has %s open: stop it, or give another directory", err, cfg.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +137,18 @@ func NewTracker(ctx context.Context, cfg TrackerConfig) (*Tracker, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
+}
+
+// notOfStorage refuses a storage node's directory for a new copy of the
+// catalog: what empties or replaces the one would take the other with it.
+func notOfStorage(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(fs.PathJoin(dir, "log")); err == nil {
+		return nil // it has one
+	}
+	if _, err := node.ReadIdentity(fs, dir); !errors.Is(err, node.ErrNoIdentity) {
+		return fmt.Errorf("%w: %s is a storage node's directory; give the tracker one of its own", ErrRefused, dir)
+	}
+	return nil
 }
 
 // timeMargin is more than catalog time, which garbage is stamped with, may be

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -225,7 +226,7 @@ func inspectCommand(c *adminClient) *cobra.Command {
 }
 
 func writeInspection(w io.Writer, i *gateway.Inspection) error {
-	fmt.Fprintf(w, "object\ts3://%s/%s\nversion\t%s\nsize\t%d\netag\t%s\nclass\t%s\nmodified\t%s\n", i.Bucket, i.Key, i.Version, i.Size, i.ETag, i.Class, i.Modified.Format(time.RFC3339))
+	fmt.Fprintf(w, "object\ts3://%s/%s\nversion\t%s\nsize\t%d\netag\t%s\nclass\t%s\nmodified\t%s\n", i.Bucket, i.Key, i.Version, i.Size, i.ETag, cmp.Or(i.Class, tracker.DefaultClass), i.Modified.Format(time.RFC3339))
 	if i.Inline > 0 {
 		fmt.Fprintf(w, "kept in\tthe catalog (%d bytes)\n", i.Inline)
 	}

@@ -42,6 +42,10 @@ func TestVersion(t *testing.T) {
 func TestServerRefuses(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "d")
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		args string
 		want []string
@@ -52,6 +56,7 @@ func TestServerRefuses(t *testing.T) {
 		{"tracker recover", []string{"holdfast tracker recover /var/lib/holdfast"}},
 		{"storage", []string{"holdfast storage '/disk{1...4}'", "--trackers"}},
 		{"storage --metrics-address 127.0.0.1:1 " + dir, []string{"holdfast init"}},
+		{"server " + file, []string{"is a file; give a directory"}},
 		{"server --catalog-copies 7 " + dir, []string{"--catalog-copies 7", "1, 2 or 3"}},
 		{"server --catalog-copies -1 " + dir, []string{"1, 2 or 3"}},
 		{"server --cors-origin foo " + dir, []string{`"foo"`, "https://app.example.org"}},

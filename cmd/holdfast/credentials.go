@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"holdfast/cmd/allinone"
 )
@@ -62,9 +61,6 @@ func readCredentials(path string) (c credentials, err error) {
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return c, fmt.Errorf("root credentials: %w; %s; or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err, allinone.Ownership(filepath.Dir(path)))
-	}
-	if errors.Is(err, syscall.ENOTDIR) {
-		return c, fmt.Errorf("%s is a file; give a directory", filepath.Dir(path))
 	}
 	if err != nil {
 		return c, fmt.Errorf("root credentials: %w; make the file readable for this user, or set HOLDFAST_ROOT_USER and HOLDFAST_ROOT_PASSWORD", err)

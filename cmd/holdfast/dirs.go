@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ func expandDirs(args []string) ([]string, error) {
 			}
 			if seen[abs] {
 				return nil, fmt.Errorf("directory %s is named twice", abs)
+			}
+			if info, err := os.Stat(abs); err == nil && !info.IsDir() {
+				return nil, fmt.Errorf("%s is a file; give a directory", abs)
 			}
 			seen[abs] = true
 			dirs = append(dirs, abs)

@@ -44,7 +44,7 @@ func adminFsckCommand(c *adminClient) *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(&rep)
 			}
-			return writeFsck(cmd.OutOrStdout(), &rep)
+			return writeFsck(cmd.OutOrStdout(), &rep, adopt)
 		},
 	}
 	cmd.Flags().BoolVar(&adopt, "adopt", false, "let the nodes follow the catalog as it is now")
@@ -59,7 +59,7 @@ func writeStrangers(w io.Writer, strangers []tracker.Stranger) {
 	}
 }
 
-func writeFsck(w io.Writer, f *gateway.Fsck) error {
+func writeFsck(w io.Writer, f *gateway.Fsck, adopted bool) error {
 	fmt.Fprintf(w, "catalog incarnation   %s\nlive blobs            %d\nholes                 %d\nmissing shards        %d\nunknown shards        %d (%s)\nunreadable blobs      %d\n",
 		f.Incarnation, f.Blobs, f.Holes, f.Missing, f.Unknown, human(f.UnknownBytes), len(f.Unreadable))
 	for _, id := range f.Unreadable {
@@ -69,6 +69,12 @@ func writeFsck(w io.Writer, f *gateway.Fsck) error {
 		fmt.Fprintln(w, "  not compared:", n)
 	}
 	writeStrangers(w, f.Strangers)
+	if adopted && !f.Frozen {
+		fmt.Fprintln(w, "The nodes follow this catalog from here on; holdfast admin status shows it within seconds.")
+	}
+	if adopted && len(f.Unreached) > 0 {
+		fmt.Fprintln(w, "Those that were not compared still wait: run it again once they answer, or holdfast admin node forget ID.")
+	}
 	if f.Frozen {
 		fmt.Fprintln(w, "The catalog is another incarnation than the nodes know: they delete nothing. If the report is as you expect, run: holdfast admin fsck --adopt")
 	}

@@ -293,6 +293,9 @@ func storageCommand() *cobra.Command {
 				if err != nil {
 					return nil, fmt.Errorf("%w; choose another with --listen", err)
 				}
+				if !cmd.Flags().Changed("class") {
+					class = "" // the group's own
+				}
 				return cluster.NewStorage(ctx, cluster.StorageConfig{Common: common, Dirs: dirs, Group: group, Scheme: scheme, Class: class,
 					Advertise: addr, Domain: d, Listener: l})
 			})

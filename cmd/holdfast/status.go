@@ -83,7 +83,11 @@ func writeStatus(w io.Writer, st *tracker.Status, gone int) error {
 		fmt.Fprintln(t, "lost for good: holdfast admin catalog alone --lost-for-good")
 		fmt.Fprintln(t)
 	}
-	fmt.Fprintln(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\tDIRECTORY\tERROR")
+	where := "DIRECTORY"
+	if len(st.Voters) > 0 && st.Voters[0].Dir == "" {
+		where = "ADDRESS" // of a cluster
+	}
+	fmt.Fprintf(t, "NODE\tGROUP\tSTATE\tUSED\tFREE\tERRORS\t%s\tERROR\n", where)
 	for _, n := range st.Map.Nodes {
 		state, used, free, errs := n.State.String(), human(n.Load.Used), human(n.Load.Free), fmt.Sprint(n.Load.Errors)
 		switch {
@@ -100,7 +104,7 @@ func writeStatus(w io.Writer, st *tracker.Status, gone int) error {
 	if gone > 0 {
 		fmt.Fprintf(t, "(%d more, replaced or forgotten: --all)\n", gone)
 	}
-	fmt.Fprintln(t, "\nCATALOG COPY\tLEADER\tAPPLIED\tDIRECTORY\tERROR")
+	fmt.Fprintf(t, "\nCATALOG COPY\tLEADER\tAPPLIED\t%s\tERROR\n", where)
 	for _, v := range st.Voters {
 		where := v.Dir
 		if where == "" {

@@ -3,16 +3,19 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"text/tabwriter"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"holdfast/erasure"
+	"holdfast/gateway"
 	"holdfast/gateway/admin"
 	"holdfast/tracker"
 )
@@ -145,5 +148,20 @@ func TestAloneSaysWhatIsLeft(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in:\n%s", want, out)
 		}
+	}
+}
+
+// TestInspectionTable: an object without a class of its own is STANDARD, and
+// what is said above a table does not widen its columns.
+func TestInspectionTable(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	err := writeInspection(w, &gateway.Inspection{Bucket: "b", Key: "k", Extents: []gateway.ExtentInspection{{Length: 9_000_000, Shards: []gateway.ShardInspection{{Node: 7}}}}})
+	if err = errors.Join(err, w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "class     STANDARD\n") || !strings.Contains(out.String(), "\nSHARD  NODE  ") {
+		t.Errorf("the table is\n%s", out.String())
 	}
 }

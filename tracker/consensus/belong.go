@@ -188,12 +188,13 @@ func (r *Replica) everybody() []ServerInfo {
 // judge looks at what a member says for signs that this replica is one no
 // more: it may have been away when the group removed it.
 func (r *Replica) judge(v *voter, st *ReplicaState) {
-	if st.Recovery > v.recovery {
+	if outranks(st.Recovery, v.recovery) {
 		v.fail(ErrLeftOut)
 		return
 	}
+	r.meet(v, st.Recovery, st.Leader == st.Server && st.Server != "")
 	_, own := r.others.members()
-	if st.Recovery < v.recovery || st.ConfIndex <= own || !r.mayVote.Load() {
+	if st.Recovery != v.recovery || st.ConfIndex <= own || !r.mayVote.Load() {
 		return
 	}
 	for _, s := range st.Servers {

@@ -592,7 +592,7 @@ func TestReplicaRecover(t *testing.T) {
 		if err != nil || applied < 20 {
 			t.Fatal(applied, err)
 		}
-		if again, err := InspectReplica(c.cfgs[1], nil); err != nil || again.Recovery != 1 || again.Index != seen.Index || len(again.Members) != 1 {
+		if again, err := InspectReplica(c.cfgs[1], nil); err != nil || again.Recovery>>32 != 1 || again.Index != seen.Index || len(again.Members) != 1 {
 			t.Fatalf("%+v, %v", again, err)
 		}
 		c.start(1)
@@ -622,5 +622,46 @@ func TestReplicaRecover(t *testing.T) {
 			c.checkFilled(p, 20)
 		}
 		c.checkEqual()
+	})
+}
+
+// Two replicas recovered one beside the other do not both serve: both end, and
+// the one that is recovered again goes on.
+func TestReplicasRecoveredApart(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, func(int) vfs.FS { return vfs.NewMem() }).startAll()
+		c.fill("a", 20)
+		c.checkEqual()
+		for i := range 3 {
+			c.stop(i)
+		}
+		ended := func(i int, want error) {
+			t.Helper()
+			eventually(t, "it stops", func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return errors.Is(c.stopped[c.cfgs[i].ID], want)
+			})
+			c.stop(i)
+		}
+		for i := range 2 {
+			if _, err := RecoverReplica(c.cfgs[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.start(0)
+		c.start(1)
+		ended(0, ErrApart)
+		ended(1, ErrApart)
+		if _, err := RecoverReplica(c.cfgs[1]); err != nil {
+			t.Fatal(err)
+		}
+		c.start(1)
+		c.ready()
+		c.checkFilled("a", 20)
+		c.start(0)
+		ended(0, ErrLeftOut)
+		c.fill("b", 5)
 	})
 }

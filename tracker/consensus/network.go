@@ -21,7 +21,7 @@ import (
 // must not be taken for it. Numbers are little-endian.
 //
 //	7    "HFRAFT" and the version, 1
-//	8    how often the dialer's group was recovered
+//	8    recovery number of the dialer's group, see recovery.go
 //	2+n  cluster     each text with its length before it
 //	2+n  server that dials
 //	2+n  server that is meant
@@ -29,7 +29,7 @@ import (
 // The answer, before anything else is sent:
 //
 //	1    verdict
-//	8    how often the group here was recovered
+//	8    recovery number of the group here
 const greeting = "HFRAFT\x01"
 
 const (
@@ -191,7 +191,7 @@ func (n *network) greet(c net.Conn) error {
 	}
 	n.mu.Unlock()
 	_, err = c.Write(binary.LittleEndian.AppendUint64([]byte{verdict}, own))
-	if verdict == otherRecovery && recovery > own {
+	if verdict == otherRecovery && outranks(recovery, own) {
 		n.recovery(recovery)
 	}
 	if verdict != welcome || err != nil {
@@ -270,7 +270,7 @@ func (n *network) dial(ctx context.Context, server, addr string) (net.Conn, erro
 		_, err = io.ReadFull(c, answer[:])
 	}
 	if err == nil && answer[0] != welcome {
-		if theirs := binary.LittleEndian.Uint64(answer[1:]); answer[0] == otherRecovery && theirs > recovery {
+		if theirs := binary.LittleEndian.Uint64(answer[1:]); answer[0] == otherRecovery && outranks(theirs, recovery) {
 			n.recovery(theirs)
 		}
 		err = fmt.Errorf("consensus: %s at %s refuses the connection: %s", server, addr, verdicts[answer[0]])

@@ -73,11 +73,17 @@ var (
 	// ErrLeftOut ends a replica of a group that was recovered without it.
 	ErrLeftOut = fault.New(fault.Denied, "consensus.left-out",
 		"the group was recovered without this replica; empty its catalog directory to have it join again")
+	// ErrApart ends the leaders of two recoveries of one group that did not
+	// know of each other.
+	ErrApart = fault.New(fault.Denied, "consensus.apart",
+		"two copies of the catalog were recovered apart, and both were led; decide which is kept")
 )
 
 // Sentinels lists the sentinels of this package, for what carries them from
 // one process to another by their codes.
-func Sentinels() []*fault.Error { return []*fault.Error{ErrNoCheckpoint, ErrRemoved, ErrLeftOut} }
+func Sentinels() []*fault.Error {
+	return []*fault.Error{ErrNoCheckpoint, ErrRemoved, ErrLeftOut, ErrApart}
+}
 
 // Member is a replica by its tracker's ID and the address, host:port, under
 // which the others reach it.
@@ -108,7 +114,11 @@ type PingAnswer struct {
 }
 
 // StateRequest asks for a replica's state.
-type StateRequest struct{ Cluster string }
+type StateRequest struct {
+	Cluster  string
+	Recovery uint64 // of the replica that asks
+	Leads    bool   // it leads
+}
 
 // ReplicaState is what a replica says of itself and of the group.
 type ReplicaState struct {

@@ -99,7 +99,7 @@ func (w *voter) reopenAlone(p *parts, addr func() string) (conf raft.Configurati
 	}
 	conf.Servers = []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(w.server), Address: raft.ServerAddress(addr())}}
 	id := *w.id
-	id.Recovery++
+	id.Recovery = nextRecovery(id.Recovery)
 	encoded := raft.EncodeConfiguration(conf)
 	if err := w.store.Recover(&id, &raftlog.Snapshot{Index: index, Term: term, ConfIndex: index, Conf: encoded}); err != nil {
 		return conf, err
@@ -145,7 +145,7 @@ func RecoverReplica(cfg ReplicaConfig) (applied uint64, err error) {
 // Copy is what a directory holds of a catalog, while no process has it open.
 type Copy struct {
 	Cluster, ID string
-	Recovery    uint64 // how often the group was recovered
+	Recovery    uint64 // number of the group's last recovery, 0 for none
 	Term, Index uint64 // of the last log entry: of two copies, the one with the higher term, then index, has more
 	Members     []ServerInfo
 }

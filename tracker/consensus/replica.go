@@ -60,6 +60,10 @@ type Replica struct {
 	unfinished, mayVote atomic.Bool
 	// yields says that it was told to begin a group and leaves that to another.
 	yields atomic.Bool
+	// besideBusy is set while trackers that are no members are asked, besideAt
+	// is when they were asked last; see lookBeside.
+	besideBusy atomic.Bool
+	besideAt   time.Time // of watch's goroutine
 	// admin holds a token while a member is added or removed, changing while a
 	// change of the membership is in Raft and its outcome is not known.
 	admin, changing chan struct{}

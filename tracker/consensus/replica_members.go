@@ -41,11 +41,14 @@ func (r *Replica) Join(ctx context.Context, q *JoinRequest) (*JoinAnswer, error)
 	}
 	defer leave()
 	if q.Recovery != v.recovery {
-		if q.Recovery < v.recovery {
-			return nil, ErrLeftOut
+		if outranks(q.Recovery, v.recovery) {
+			v.fail(ErrLeftOut)
+			return nil, tracker.ErrUnavailable
 		}
-		v.fail(ErrLeftOut)
-		return nil, tracker.ErrUnavailable
+		if apart(q.Recovery, v.recovery) {
+			return nil, conflict("tracker %s is of another recovery of the group", q.ID)
+		}
+		return nil, ErrLeftOut
 	}
 	if q.ID == "" || q.Addr == "" || voterOf(raft.ServerID(q.Server)) != q.ID {
 		return nil, fmt.Errorf("%w: server %q of tracker %q at %q", tracker.ErrInvalid, q.Server, q.ID, q.Addr)

@@ -198,7 +198,11 @@ func (r *Replica) askState(s ServerInfo) (st *ReplicaState, addr string, err err
 	}
 	for _, addr = range addrs {
 		ctx, cancel := context.WithTimeout(r.ctx, askTime)
-		st, err = r.cfg.Peer(addr).State(ctx, &StateRequest{Cluster: r.cfg.ClusterID})
+		q := &StateRequest{Cluster: r.cfg.ClusterID}
+		if v := r.voter.Load(); v != nil {
+			q.Recovery, q.Leads = v.recovery, v.serving.Load() != 0
+		}
+		st, err = r.cfg.Peer(addr).State(ctx, q)
 		cancel()
 		if err == nil {
 			return st, addr, nil
@@ -235,6 +239,7 @@ func (r *Replica) State(_ context.Context, q *StateRequest) (*ReplicaState, erro
 	s.Applied = v.fsm.applied.Load()
 	s.Servers, s.ConfIndex = r.others.members()
 	s.FreeBytes, s.TotalBytes, s.Full = v.space.free.Load(), v.space.total.Load(), v.space.full.Load()
+	r.meet(v, q.Recovery, q.Leads)
 	return s, nil
 }
 

@@ -30,6 +30,7 @@ func (r *Replica) watch() {
 			continue
 		}
 		r.poll(v)
+		r.lookBeside(v)
 		if v.space.busy.CompareAndSwap(false, true) {
 			// Nobody waits for this one: it asks a disk, which may hang.
 			go func() {

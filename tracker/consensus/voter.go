@@ -132,7 +132,7 @@ func (v *voter) openLog(p *parts, create bool) (err error) {
 	case v.id == nil && !create:
 		return errEmpty
 	case v.id != nil && v.id.Cluster != p.cfg.ClusterID:
-		return fmt.Errorf("voter belongs to cluster %s, and this is %s; if the secret was changed, give --cluster-id %[1]s", v.id.Cluster, p.cfg.ClusterID)
+		return fmt.Errorf("voter belongs to cluster %s, and this is %s; give this process that cluster's secret, or if the secret was changed, --cluster-id %[1]s", v.id.Cluster, p.cfg.ClusterID)
 	case v.id != nil && v.id.Voter != v.ID:
 		return fmt.Errorf("directory belongs to voter %s", v.id.Voter)
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"holdfast/storage"
 	"holdfast/tracker"
@@ -67,7 +68,7 @@ func (f *fsck) reach(ctx context.Context, m *tracker.Map) {
 			st, err = api.Status(ctx)
 		}
 		if err != nil {
-			f.out.Unreached = append(f.out.Unreached, fmt.Sprintf("node %d at %s: %v", n.ID, n.Addr, err))
+			f.out.Unreached = append(f.out.Unreached, unreached(n, err))
 			continue
 		}
 		f.out.Frozen = f.out.Frozen || st.Frozen
@@ -155,4 +156,10 @@ func shardsOf(ctx context.Context, n storage.Shards, r storage.IDRange) (map[sto
 			return out, nil
 		}
 	}
+}
+
+// unreached says why a node was not compared; the error may name it already.
+func unreached(n tracker.Node, err error) string {
+	who := fmt.Sprintf("node %d at %s: ", n.ID, n.Addr)
+	return who + strings.TrimPrefix(err.Error(), who)
 }

@@ -68,7 +68,7 @@ type Identity struct {
 	Cluster  string
 	Voter    string
 	Server   string // the voter's name in Raft: another one for each new start from nothing
-	Recovery uint64 // how often the group was forced to go on without a majority
+	Recovery uint64 // number of the last time the group was forced to go on without a majority, 0 for none
 	State    string // name of the state store's directory
 	Vote     bool   // it may have been a voter: false until a seeded one is made one
 }

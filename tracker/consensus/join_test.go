@@ -11,8 +11,11 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
 
 	"holdfast/tracker"
+	"holdfast/tracker/consensus/raftlog"
+	"holdfast/tracker/kv"
 )
 
 // alone has replica i know no other, so that it begins a group at once.
@@ -567,6 +570,48 @@ func TestReplicaRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.fill("d", 5)
+	})
+}
+
+// What a copy says that is looked at does not become less because its process
+// was started again and ended after the first entries of a new leader, who had
+// nothing to say yet of what is committed.
+func TestReplicaInspectRestarted(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, func(int) vfs.FS { return vfs.NewMem() }).startAll()
+		c.fill("a", 20)
+		c.checkEqual()
+		for i := range 3 {
+			c.kill(i)
+		}
+		for i := range 3 {
+			cfg := c.cfgs[i]
+			inspect := func() (seen *Copy) {
+				t.Helper()
+				var last []byte
+				seen, err := InspectReplica(cfg, func(r kv.Reader) (err error) {
+					last, _, err = r.Get([]byte("ka.19"), nil)
+					return err
+				})
+				if err != nil || !strings.HasSuffix(string(last), "a.19") {
+					t.Fatalf("replica %d: %+v, %v; the last but one command set %q", i, seen, err, last)
+				}
+				return seen
+			}
+			before := inspect()
+			log, err := raftlog.Open(cfg.FS, cfg.FS.PathJoin(cfg.Dir, "log"), raftlog.Options{Options: kv.Options{MustExist: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := &raft.Log{Index: before.Index + 1, Term: before.Term + 1, Type: raft.LogNoop}
+			if err := errors.Join(log.StageCommitIndex(0), log.StoreLog(first), log.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if after := inspect(); after.Index != first.Index || after.Term != first.Term {
+				t.Fatalf("replica %d: %+v after %+v", i, after, before)
+			}
+		}
 	})
 }
 

@@ -1,8 +1,8 @@
 // Package raftlog keeps a voter's Raft log, votes, snapshot metadata and
 // identity in one synced Pebble. It knows nothing of what an entry means.
 //
-// Every StoreLogs is one batch and one sync, which also carries the commit
-// index known by then, so that a restarted voter can apply what was committed
+// Every StoreLogs is one batch and one sync, which also carries the highest
+// commit index known by then, so that a restarted voter can apply what was committed
 // before it meets a leader. The log is bounded in bytes, not in entries.
 package raftlog
 
@@ -54,8 +54,8 @@ type Store struct {
 		ring        ring
 		vote        []byte // term of a vote whose candidate is not yet stored
 	}
-	staged atomic.Uint64
-	commit uint64 // as found by Open
+	staged atomic.Uint64 // the highest commit index that is known; it goes into the next batch
+	commit uint64        // as found by Open
 	keep   uint64
 }
 
@@ -93,6 +93,7 @@ func (s *Store) load() error {
 	}
 	if ok && len(commit) == 8 {
 		s.commit = binary.LittleEndian.Uint64(commit)
+		s.staged.Store(s.commit)
 	}
 	if err := s.loadBounds(); err != nil {
 		return err
@@ -245,9 +246,13 @@ func (s *Store) sync(b *kv.Batch) error {
 // IsMonotonic implements raft.MonotonicLogStore: there are no gaps.
 func (s *Store) IsMonotonic() bool { return true }
 
-// StageCommitIndex implements raft.CommitTrackingLogStore.
+// StageCommitIndex implements raft.CommitTrackingLogStore. What is committed
+// stays so, but Raft begins at 0 after each start: an index that is lower than
+// what is known, from before Open too, changes nothing.
 func (s *Store) StageCommitIndex(index uint64) error {
-	s.staged.Store(index)
+	for old := s.staged.Load(); index > old && !s.staged.CompareAndSwap(old, index); {
+		old = s.staged.Load()
+	}
 	return nil
 }
 

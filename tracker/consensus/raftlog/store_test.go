@@ -222,6 +222,53 @@ func TestIdentityAndSnapshot(t *testing.T) {
 	check(t, s, nil)
 }
 
+// What is committed stays so: the first entries after a restart, which a leader
+// sends before anybody told it how far the group is, do not make it less.
+func TestCommitStays(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	s := mustOpen(t, fs, Options{})
+	defer func() { _ = s.Close() }()
+	stage := func(index uint64) {
+		t.Helper()
+		if err := s.StageCommitIndex(index); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen := func(want uint64) {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, fs, Options{})
+		if got := s.Committed(); got != want {
+			t.Fatalf("committed up to %d, want %d", got, want)
+		}
+	}
+	stage(2)
+	mustStore(t, s, entry(1, 1, 10), entry(2, 1, 10), entry(3, 1, 10))
+	reopen(2)
+	mustStore(t, s, entry(4, 2, 10)) // nothing was said
+	reopen(2)
+	stage(0) // a leader that was started again says that it knows nothing
+	mustStore(t, s, entry(5, 3, 10))
+	reopen(2)
+	stage(4)
+	stage(3) // it knows less than the one before it
+	mustStore(t, s, entry(6, 4, 10))
+	reopen(4)
+	// A log that was emptied under a snapshot goes on from there.
+	if err := s.Recover(&goldenIdentity, &Snapshot{Index: 6, Term: 4}); err != nil {
+		t.Fatal(err)
+	}
+	reopen(0)
+	mustStore(t, s, entry(7, 5, 10))
+	reopen(4)
+	stage(7)
+	mustStore(t, s, entry(8, 5, 10))
+	reopen(7)
+}
+
 // What was stored is there after a crash, with a commit index that is never
 // past it, whatever of the unsynced bytes survives.
 func TestCrash(t *testing.T) {

@@ -110,9 +110,11 @@ func (e everywhere) Shards(id storage.NodeID) (storage.Shards, error) {
 	return e.s.others.Shards(id)
 }
 
-// open opens what is there, and formats what is empty.
+// open opens what is there, and formats what is empty. A disk that is lost or
+// cannot be used leaves the others of the process in service.
 func (s *Storage) open(ctx context.Context) error {
 	var fresh []string
+	var lost []error
 	for _, dir := range s.cfg.Dirs {
 		id, err := node.ReadIdentity(s.cfg.FS, dir)
 		switch {
@@ -120,23 +122,39 @@ func (s *Storage) open(ctx context.Context) error {
 			fresh = append(fresh, dir)
 			continue
 		case err != nil:
-			return fmt.Errorf("%w: %w", ErrRefused, err)
+			lost = append(lost, fmt.Errorf("%w: %w", ErrRefused, err))
+			continue
 		case id.Cluster != s.cfg.Access.Cluster():
 			return fmt.Errorf("%w: %s belongs to another cluster (%s, this is %s); give this process that cluster's secret, or another directory; if the secret was changed, give --cluster-id %[3]s", ErrRefused, dir, id.Cluster, s.cfg.Access.Cluster())
 		case s.mu.nodes[id.Node] != nil:
 			return fmt.Errorf("%w: %s is a copy of another of the directories (node %d); leave one of them out", ErrRefused, dir, id.Node)
 		}
 		if err := s.openNode(ctx, dir, id.Node, ""); err != nil {
-			return err
+			lost = append(lost, err)
+			continue
 		}
 		// Which node to forget when a directory is lost is read here.
 		s.cfg.Log.Info().Str("dir", dir).Uint32("node", uint32(id.Node)).Msg("directory holds a node")
 	}
-	if len(fresh) == 0 {
-		return nil
+	if len(fresh) > 0 {
+		switch err := s.format(ctx, fresh); {
+		case errors.Is(err, errAbsent):
+			lost = append(lost, err)
+		case err != nil:
+			return err
+		}
 	}
-	return s.format(ctx, fresh)
+	if len(s.mu.nodes) == 0 {
+		return errors.Join(lost...)
+	}
+	for _, err := range lost {
+		s.cfg.Log.Error().Err(err).Msg("directory is left out until the next start; the others are served")
+	}
+	return nil
 }
+
+// errAbsent is ErrRefused for an empty directory where a node should be.
+var errAbsent = fmt.Errorf("%w: a node is missing", ErrRefused)
 
 // format makes new nodes of empty directories. A directory that is empty
 // because its disk is not mounted or was lost looks the same, so nothing is
@@ -161,7 +179,7 @@ func (s *Storage) format(ctx context.Context, dirs []string) error {
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
 		if n.Addr == s.cfg.Advertise && n.State != tracker.NodeGone && n.State != tracker.NodeJoining && s.mu.nodes[n.ID] == nil {
-			return fmt.Errorf("%w: %v is empty, and node %d of this address is missing: mount its disk, or if it is lost: holdfast admin node forget %d, then start again; until then start without the directory, if there are others", ErrRefused, dirs, n.ID, n.ID)
+			return fmt.Errorf("%w: %v is empty, and node %d of this address is not here: mount its disk and start again, or if it is lost: holdfast admin node forget %d, then start again", errAbsent, dirs, n.ID, n.ID)
 		}
 	}
 	g, err := s.group(ctx, m)

@@ -1,12 +1,16 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"holdfast/tests/harness"
+	"holdfast/tracker"
 )
 
 // TestAbsentNode deletes and overwrites while a node is away: what is deleted
@@ -81,5 +85,56 @@ func TestLeaderLoss(t *testing.T) {
 		}
 		c.Process(name).Launch()
 		c.WaitReady()
+	}
+}
+
+// TestOneDirectoryLost empties one of the directories of a storage process:
+// the process starts without it, until a person gives the node up.
+func TestOneDirectoryLost(t *testing.T) {
+	c := harness.StartCluster(t, harness.ClusterOptions{Groups: []harness.GroupSpec{{Name: "default", Scheme: "rep-2", Nodes: 1}}})
+	lost := filepath.Join(c.Root, "lost")
+	p := c.Add("storage", "two", lost, "--group", "default", "--host", "two")
+	states := func() (active, away int) {
+		st, err := c.Gateways[0].Status()
+		if err != nil {
+			return 0, 0
+		}
+		for _, n := range st.Map.Nodes {
+			switch n.State {
+			case tracker.NodeActive:
+				active++
+			case tracker.NodeGone:
+			default:
+				away++
+			}
+		}
+		return active, away
+	}
+	harness.Until(t, time.Minute, "three nodes are active", func() bool { n, _ := states(); return n == 3 })
+	raw := c.Gateways[0].Raw()
+	raw.Must(t, http.StatusOK, "PUT", "/bucket", "", nil)
+	want := body("key", 100_000)
+	for i := range 10 {
+		raw.Must(t, http.StatusOK, "PUT", harness.Path("bucket", fmt.Sprint(i)), "", want)
+	}
+	p.Stop()
+	if err := os.RemoveAll(lost); err != nil {
+		t.Fatal(err)
+	}
+	p.Launch()
+	harness.Until(t, time.Minute, "the lost node is missed, and the others are there", func() bool {
+		active, away := states()
+		return active == 2 && away == 1
+	})
+	if p.Exited() {
+		t.Fatalf("the process ended: %s", p.Log())
+	}
+	if _, err := os.Stat(filepath.Join(lost, "holdfast.id")); err == nil {
+		t.Error("the empty directory was formatted without being asked")
+	}
+	for i := range 10 {
+		if a := raw.Must(t, http.StatusOK, "GET", harness.Path("bucket", fmt.Sprint(i)), "", nil); !bytes.Equal(a.Body, want) {
+			t.Errorf("object %d has other bytes", i)
+		}
 	}
 }

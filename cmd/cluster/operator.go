@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -52,10 +53,10 @@ func (o *operator) CreateGroup(ctx context.Context, g tracker.Group) (tracker.Gr
 	if !groupName.MatchString(g.Name) {
 		return g, errGroup
 	}
-	was := g.Scheme
+	scheme, class := g.Scheme, cmp.Or(g.Class, tracker.DefaultClass)
 	g, err := o.g.trackers.RegisterGroup(ctx, g)
-	if err == nil && g.Scheme != was {
-		err = fmt.Errorf("group %s is there with the scheme %s: %w", g.Name, g.Scheme, tracker.ErrConflict)
+	if has := cmp.Or(g.Class, tracker.DefaultClass); err == nil && (g.Scheme != scheme || has != class) {
+		err = fmt.Errorf("group %s is there with the scheme %s and class %s: %w", g.Name, g.Scheme, has, tracker.ErrConflict)
 	}
 	return g, err
 }

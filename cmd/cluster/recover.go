@@ -44,7 +44,8 @@ type TrackerCopy struct {
 	Term, Index           uint64 // of the last log entry: of two copies, the one with the higher term, then index, has more
 	// LastChange is the catalog time of the last change to objects that is
 	// known to be committed; at most the last entries of the log are younger.
-	LastChange  time.Time
+	// Zero if none is known.
+	LastChange  time.Time `json:",omitzero"`
 	Incarnation string
 	Trackers    []string // all of the group, "ID at HOST:PORT"
 	Nodes       int      // storage nodes that are not gone
@@ -70,7 +71,10 @@ func inspect(cfg *TrackerConfig) (*TrackerCopy, *consensus.Copy, error) {
 		if err != nil {
 			return err
 		}
-		out.LastChange, out.Incarnation = time.UnixMilli(catalog.SeqTime(s.Seq)).UTC(), s.Incarnation
+		out.Incarnation = s.Incarnation
+		if s.Seq != 0 {
+			out.LastChange = time.UnixMilli(catalog.SeqTime(s.Seq)).UTC()
+		}
 		nodes, err := catalog.Nodes(r)
 		for i := range nodes {
 			if nodes[i].State != tracker.NodeGone {

@@ -96,9 +96,13 @@ func writeCopy(w io.Writer, c *cluster.TrackerCopy, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(c)
 	}
+	changed := "none is known"
+	if !c.LastChange.IsZero() {
+		changed = c.LastChange.Format(time.RFC3339)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "directory\t%s\ntracker\t%s\ncluster\t%s\nincarnation\t%s\nterm\t%d\nposition\t%d\nlast change to objects\t%s\nstorage nodes\t%d\ntrackers of the group\t%s\n",
-		c.Dir, c.Tracker, c.Cluster, c.Incarnation, c.Term, c.Index, c.LastChange.Format(time.RFC3339), c.Nodes, strings.Join(c.Trackers, ", "))
+		c.Dir, c.Tracker, c.Cluster, c.Incarnation, c.Term, c.Index, changed, c.Nodes, strings.Join(c.Trackers, ", "))
 	if err := t.Flush(); err != nil {
 		return err
 	}

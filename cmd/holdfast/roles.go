@@ -82,9 +82,11 @@ func (o *roleFlags) access(role peer.Role, env func(string) (string, bool)) (a c
 		a.Secret = a.Secret.Accepting(old)
 	}
 	if a.ID = o.clusterID; a.ID != "" {
-		if err := uuid.Validate(a.ID); err != nil || len(a.ID) != 36 {
+		id, err := uuid.Parse(a.ID)
+		if err != nil || len(a.ID) != 36 {
 			return a, fmt.Errorf("--cluster-id %q is no id; holdfast admin status shows it", a.ID)
 		}
+		a.ID = id.String() // directories have it in lower case
 	}
 	if o.certFile == "" && o.keyFile == "" && o.caFile == "" {
 		a.Credentials, err = peer.Derived(a.Secret, role)

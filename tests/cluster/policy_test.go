@@ -139,6 +139,9 @@ func TestPolicies(t *testing.T) {
 	// A group of another class is refused when the policy is set, and one that
 	// takes nothing when an object comes.
 	admin(t, g, true, "group", "create", "cold", "--scheme", "rep-1", "--class", "GLACIER_IR")
+	if out := admin(t, g, false, "group", "create", "cold", "--scheme", "rep-1", "--class", "STANDARD_IA"); !strings.Contains(out, "is there with the scheme rep-1 and class GLACIER_IR") {
+		t.Errorf("a group that is there, made with another class: %s", out)
+	}
 	for want, args := range map[string]string{
 		"carries class GLACIER_IR": "set pinned --bucket pinned --group cold", "group cold carries": "set pinned --class STANDARD --group cold",
 		"pin a class": "set pinned --group one", "no such bucket": "set balance --bucket absent",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ func (s *Service) RegisterGroup(ctx context.Context, g tracker.Group) (tracker.G
 	if g.Class == "" {
 		g.Class = "STANDARD"
 	}
+	if !printable(g.Name) || !printable(g.Class) {
+		return tracker.Group{}, fmt.Errorf("group %.70q of class %.70q: both are 1 to 63 printable characters without spaces: %w", g.Name, g.Class, tracker.ErrInvalid)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.state.Load().held(); err != nil {
@@ -42,6 +46,13 @@ func (s *Service) RegisterGroup(ctx context.Context, g tracker.Group) (tracker.G
 	}
 	_, err = s.reload(ctx)
 	return out, err
+}
+
+// printable tells whether people and S3's x-amz-storage-class can say a name
+// of a group or of a class. A group is there for ever.
+func printable(name string) bool {
+	other := func(r rune) bool { return r <= ' ' || r > '~' }
+	return name != "" && len(name) <= 63 && !strings.ContainsFunc(name, other)
 }
 
 // RegisterNode implements tracker.Administration. A node that comes with an

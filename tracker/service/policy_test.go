@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"holdfast/erasure"
@@ -272,5 +273,22 @@ func TestRole(t *testing.T) {
 	}
 	if _, err := r.SetNodeRole(t.Context(), 1, rw, false); !errors.Is(err, tracker.ErrConflict) {
 		t.Error(err)
+	}
+}
+
+// TestGroupNames: a group is there for ever, so one whose name or class nobody
+// can say, or that would swell every gateway's map, is not made.
+func TestGroupNames(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "rep-2", nil)
+	long := strings.Repeat("C", 64)
+	for _, g := range []tracker.Group{{Name: ""}, {Name: long}, {Name: "a b"}, {Name: "a\n"}, {Name: "b", Class: long}, {Name: "b", Class: "not a class"}, {Name: "b", Class: "é"}} {
+		g.Scheme = erasure.Replicated(2)
+		if out, err := r.RegisterGroup(t.Context(), g); !errors.Is(err, tracker.ErrInvalid) {
+			t.Errorf("%+v: %+v, %v", g, out, err)
+		}
+	}
+	if g, err := r.RegisterGroup(t.Context(), tracker.Group{Name: long[:63], Class: "INTELLIGENT-TIERING_2", Scheme: erasure.Replicated(2)}); err != nil || g.Class != "INTELLIGENT-TIERING_2" {
+		t.Errorf("%+v, %v", g, err)
 	}
 }

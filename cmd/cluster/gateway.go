@@ -49,6 +49,7 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 	}
 	g.nodes = storageremote.NewNodes(storageremote.Config{
 		DialData: cfg.Access.dial(peer.Storage, peer.Data), DialControl: cfg.Access.dial(peer.Storage, peer.Control),
+		Learn: g.learn,
 	})
 	reg := observe.Registry()
 	reg.MustRegister(observe.Collector(observe.Source{Map: g.trackers.Known}))
@@ -112,6 +113,21 @@ func (g *Gateway) followMap(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// learnTime bounds how long a request waits for newer addresses of nodes.
+const learnTime = 2 * time.Second
+
+// learn asks for a newer cluster map, since a grant named an unknown node.
+func (g *Gateway) learn() {
+	ctx, cancel := context.WithTimeout(context.Background(), learnTime)
+	defer cancel()
+	m, err := g.trackers.Refresh(ctx)
+	if err != nil {
+		g.cfg.Log.Warn().Err(err).Msg("a grant names an unknown node, and no tracker tells of it")
+		return
+	}
+	g.nodes.Update(addresses(m))
 }
 
 // Close ends what the gateway holds open. Run must have returned.

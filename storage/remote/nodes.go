@@ -23,7 +23,16 @@ type Config struct {
 	// disowned, "" while it is not known: a node that knows another refuses
 	// (SAFETY A3). Nil for who drops nothing.
 	Incarnation func() string
+	// Learn brings the addresses up to date (Update) where a node is asked
+	// for that is not known: a grant may name one that is younger than the
+	// cluster map here. It is called by one at a time, and bounds its time.
+	// Nil where nothing newer can be had.
+	Learn func()
 }
+
+// learnEvery bounds how often Learn is called: a node that nobody knows may
+// be asked for again and again.
+const learnEvery = 200 * time.Millisecond
 
 // Nodes finds nodes by the addresses it was last told. It implements
 // storage.Nodes and is safe for concurrent use.
@@ -35,6 +44,10 @@ type Nodes struct {
 		sync.RWMutex
 		addrs map[storage.NodeID]string
 		peers map[string]*rpc.Client // by address
+	}
+	learn struct {
+		sync.Mutex
+		at time.Time // of the end of the last Learn
 	}
 }
 
@@ -79,10 +92,10 @@ func (n *Nodes) Close() error {
 
 // Shards implements storage.Nodes. Whether the node answers shows when it is asked.
 func (n *Nodes) Shards(id storage.NodeID) (storage.Shards, error) {
-	n.mu.RLock()
-	addr := n.mu.addrs[id]
-	p := n.mu.peers[addr]
-	n.mu.RUnlock()
+	addr, p := n.look(id)
+	if addr == "" && n.cfg.Learn != nil {
+		addr, p = n.lookAgain(id)
+	}
 	if addr == "" {
 		return nil, fmt.Errorf("node %d has no address: %w", id, storage.ErrOffline)
 	}
@@ -93,6 +106,25 @@ func (n *Nodes) Shards(id storage.NodeID) (storage.Shards, error) {
 		}
 	}
 	return &shards{n: n, id: id, addr: addr, rpc: p}, nil
+}
+
+func (n *Nodes) look(id storage.NodeID) (addr string, p *rpc.Client) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	addr = n.mu.addrs[id]
+	return addr, n.mu.peers[addr]
+}
+
+// lookAgain looks for a node that was not known, with newer addresses.
+func (n *Nodes) lookAgain(id storage.NodeID) (addr string, p *rpc.Client) {
+	n.learn.Lock()
+	defer n.learn.Unlock()
+	if addr, p = n.look(id); addr == "" && time.Since(n.learn.at) > learnEvery {
+		n.cfg.Learn()
+		n.learn.at = time.Now()
+		addr, p = n.look(id)
+	}
+	return addr, p
 }
 
 func (n *Nodes) connect(addr string) (*rpc.Client, error) {

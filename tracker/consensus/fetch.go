@@ -258,7 +258,7 @@ func (s *seeding) sum(ctx context.Context, name string) (uint64, error) {
 	return a.Sum, nil
 }
 
-// tries is how often a call is made until the source is given up, for now.
+// tries is how often a call is made until another source is tried.
 const tries = 6
 
 // try makes a call again when it fails, except where that would not help.
